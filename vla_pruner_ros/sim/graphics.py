@@ -1,0 +1,50 @@
+"""Choice of an off-screen OpenGL library, made before MuJoCo is imported.
+
+MuJoCo reads ``MUJOCO_GL`` once, at import.  This file knows library names and apt packages; it does
+not know the robot.
+"""
+import ctypes
+import ctypes.util
+import os
+from typing import Optional
+
+from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
+
+LIBRARIES = {'egl': ('EGL', 'libEGL.so.1'), 'osmesa': ('OSMesa', 'libOSMesa.so.8')}
+BACKENDS = ('egl', 'osmesa', 'glfw')
+HOW_TO_INSTALL = (
+    'no off-screen OpenGL library was found (looked for EGL and OSMesa). Install one, for example '
+    '"sudo apt-get install libegl1 libgl1-mesa-dri" or "sudo apt-get install libosmesa6", '
+    'or set MUJOCO_GL to one of: egl, osmesa, glfw')
+
+
+def find_backend() -> Optional[str]:
+    """Name of the first OpenGL backend whose library loads, or None."""
+    for backend, (short, versioned) in LIBRARIES.items():
+        for name in (ctypes.util.find_library(short), versioned):
+            try:
+                if name:
+                    ctypes.CDLL(name)
+                    return backend
+            except OSError:
+                continue
+    return None
+
+
+def choose_backend() -> str:
+    """Set and return ``MUJOCO_GL``: the user's value if there is one, else egl, else osmesa.
+
+    Raises:
+        ConfigError: ``MUJOCO_GL`` holds an unknown name.
+        MissingDependencyError: no library was found; the message says what to install.
+    """
+    wanted = os.environ.get('MUJOCO_GL', '').strip().lower()
+    if wanted:
+        if wanted not in BACKENDS:
+            raise ConfigError(f'MUJOCO_GL={wanted!r} is not one of: {", ".join(BACKENDS)}')
+        return wanted
+    backend = find_backend()
+    if backend is None:
+        raise MissingDependencyError(HOW_TO_INSTALL)
+    os.environ['MUJOCO_GL'] = backend
+    return backend

@@ -1,0 +1,222 @@
+"""The simulated robot: a Sawyer arm in MuJoCo (Meta-World), stepped at 20 Hz.
+
+One ``apply`` is one control step of 50 ms: the same action for four Meta-World steps of 12.5 ms.
+The camera is our own free camera in front of the robot, because from there the hand never hides the
+target and the unknown depth along a viewing ray changes the target position least.
+This file knows no policy, no expert and no ROS.  An OpenGL context belongs to the thread that made
+it: call ``observe`` always from the same thread (the first call makes the context).
+"""
+import atexit
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+
+from vla_pruner_ros.core.errors import (
+    ConfigError, MissingDependencyError, UnsafeActionError)
+from vla_pruner_ros.sim import graphics
+from vla_pruner_ros.sim.tasks import get_task, SUBSTEPS, Task
+
+CAMERA = 'corner'
+CAMERA_LOOKAT = (0.0, 0.75, 0.13)  # metres, middle of the work space
+CAMERA_DISTANCE = 1.0  # metres
+CAMERA_AZIMUTH = -65.0  # degrees
+CAMERA_ELEVATION = -35.0  # degrees; the vertical field of view is MuJoCo's default of 45
+ARM_JOINTS = tuple(f'right_j{i}' for i in range(7))
+FINGER_JOINTS = ('r_close', 'l_close')
+ACTION_SCALE = 0.01 * SUBSTEPS  # metres the hand target moves per control step at action 1
+
+
+@dataclass(frozen=True)
+class RobotObservation:
+    """What the robot's sensors say at one instant.
+
+    Attributes:
+        images: camera name -> RGB image (H, W, 3) uint8.
+        ee_position: hand position (3,) in metres, world frame.
+        gripper_opening: distance of the fingers as a share of 0.1 m, 0 closed to 1 open.
+        joint_names: seven arm joints, then two finger joints.
+        joint_positions: (9,) radians for the arm, metres for the fingers.
+        time: simulated seconds since the reset.
+    """
+
+    images: Dict[str, np.ndarray]
+    ee_position: np.ndarray
+    gripper_opening: float
+    joint_names: Tuple[str, ...]
+    joint_positions: np.ndarray
+    time: float
+
+    @property
+    def state(self) -> np.ndarray:
+        """Proprioception of the shipped policy (4,): hand position and gripper opening."""
+        return np.append(self.ee_position, self.gripper_opening).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Outcome of one control step.
+
+    Attributes:
+        success: the task has been solved in this episode (stays true until the reset).
+        step: control steps since the reset.
+        truncated: the task's step limit is reached; only ``reset`` is accepted now.
+    """
+
+    success: bool
+    step: int
+    truncated: bool
+
+
+class SimulatedRobot:
+    """A Sawyer arm, its table and one task's objects.
+
+    Args:
+        task: a name of ``tasks.TASKS``.
+        seed: placement of the objects in the first episode.
+        image_size: side of the square camera image in pixels.
+
+    Raises:
+        ConfigError: unknown task or unusable image size.
+        MissingDependencyError: Meta-World or an OpenGL library is missing (the latter is raised by
+            the first ``observe``); the message says how to install it.
+    """
+
+    def __init__(self, task: str, seed: int = 0, image_size: int = 224):
+        self.task: Task = get_task(task)
+        if not 16 <= int(image_size) <= 2048:
+            raise ConfigError(f'image_size must be 16..2048 pixels, got {image_size!r}')
+        self.image_size = int(image_size)
+        self.env = _make_environment(task)
+        self.joint_names = ARM_JOINTS + FINGER_JOINTS
+        model = self.env.model
+        self._joint_addresses = [int(model.joint(name).qposadr[0]) for name in self.joint_names]
+        self._renderer: Any = None
+        self._camera: Any = None
+        self.reset(seed)
+
+    @property
+    def instruction(self) -> str:
+        """The task in words."""
+        return self.task.instruction
+
+    def reset(self, seed: int) -> None:
+        """Start an episode; the same seed gives the same episode.
+
+        Raises:
+            ConfigError: the seed is not an integer in 0..2**31-1.
+        """
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) \
+                or not 0 <= seed < 2**31:
+            raise ConfigError(f'seed must be an integer in 0..2**31-1, got {seed!r}')
+        self.seed = int(seed)
+        self.env.seed(self.seed)
+        self.raw, _ = self.env.reset()  # privileged state (39,), only for experts
+        self.step_count = 0
+        self.success = False
+        self._start_time = float(self.env.data.time)
+
+    def apply(self, action: np.ndarray) -> StepResult:
+        """Execute one control step of 50 ms.
+
+        Args:
+            action: (4,) dx, dy, dz and gripper, each in [-1, 1] (clipped).  1 moves the hand target
+                by 40 mm; gripper 1 closes, -1 opens.
+
+        Raises:
+            UnsafeActionError: wrong shape, or not finite.
+            ConfigError: the episode is over and needs ``reset``.
+        """
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (4,) or not np.isfinite(action).all():
+            raise UnsafeActionError(f'action must be 4 finite numbers, got {action!r}')
+        return self.apply_substeps(np.repeat(np.clip(action, -1, 1)[None], SUBSTEPS, axis=0))
+
+    def apply_substeps(self, actions: np.ndarray) -> StepResult:
+        """Execute one control step given as its four 12.5 ms actions (4, 4)."""
+        if self.truncated:
+            raise ConfigError(
+                f'the episode is over after {self.step_count} control steps: call reset(seed)')
+        for action in actions:
+            self.substep(action)
+        return self.finish_control_step()
+
+    def substep(self, action: np.ndarray) -> None:
+        """Execute one Meta-World action of 12.5 ms (no checks; used by experts)."""
+        self.raw, _, _, _, info = self.env.step(action)
+        self.success = self.success or bool(info['success'] > 0.5)
+
+    def finish_control_step(self) -> StepResult:
+        """Count four substeps as one control step."""
+        self.step_count += 1
+        return StepResult(self.success, self.step_count, self.truncated)
+
+    @property
+    def truncated(self) -> bool:
+        """The step limit of the task is reached."""
+        return self.step_count >= self.task.step_limit
+
+    def observe(self) -> RobotObservation:
+        """Read the camera, the joints and the hand."""
+        env = self.env
+        fingers = env.data.body('rightclaw').xpos - env.data.body('leftclaw').xpos
+        return RobotObservation(
+            images={CAMERA: self.render()},
+            ee_position=env.data.body('hand').xpos.copy(),
+            gripper_opening=float(np.clip(np.linalg.norm(fingers) / 0.1, 0.0, 1.0)),
+            joint_names=self.joint_names,
+            joint_positions=env.data.qpos[self._joint_addresses].copy(),
+            time=float(env.data.time) - self._start_time)
+
+    def render(self) -> np.ndarray:
+        """Camera image (H, W, 3) uint8 RGB of this instant."""
+        if self._renderer is None:
+            self._open_renderer()
+        self._renderer.update_scene(self.env.data, self._camera)
+        return self._renderer.render()
+
+    def _open_renderer(self) -> None:
+        import mujoco
+        try:
+            self._renderer = mujoco.Renderer(self.env.model, self.image_size, self.image_size)
+        except Exception as error:  # MuJoCo raises whatever the OpenGL binding raised
+            raise MissingDependencyError(f'cannot render: {error}; {graphics.HOW_TO_INSTALL}') \
+                from error
+        atexit.register(self.close)  # a context freed by interpreter shutdown prints EGL errors
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+        self._camera.lookat[:] = CAMERA_LOOKAT
+        self._camera.distance = CAMERA_DISTANCE
+        self._camera.azimuth = CAMERA_AZIMUTH
+        self._camera.elevation = CAMERA_ELEVATION
+
+    def close(self) -> None:
+        """Free the OpenGL context; the robot cannot observe any more."""
+        renderer: Optional[Any] = self._renderer
+        self._renderer = None
+        if renderer is not None:
+            renderer.close()
+
+
+def _make_environment(task: str) -> Any:
+    graphics_choice_error: Optional[MissingDependencyError] = None
+    try:
+        graphics.choose_backend()
+    except MissingDependencyError as error:  # state-only use needs no OpenGL
+        graphics_choice_error = error
+    try:
+        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+    except ImportError as error:
+        raise graphics_choice_error or MissingDependencyError(
+            f'the simulator needs Meta-World ({error}); install the "sim" extra of this package, '
+            'for example: pip install "vla_pruner_ros[sim]"') from error
+    env = ALL_V3_ENVIRONMENTS[task]()
+    env._partially_observable = False  # the expert sees the goal; the policy sees only pixels
+    env.__dict__.pop('sawyer_observation_space', None)  # recompute with the goal's bounds
+    env._freeze_rand_vec = False
+    env.seeded_rand_vec = True  # placements come from env.seed()
+    env._set_task_called = True
+    # Software rendering is vertex-bound: shadows and multi-sampling cost most of a frame.
+    env.model.light_castshadow[:] = 0
+    env.model.vis.quality.offsamples = 0
+    return env
