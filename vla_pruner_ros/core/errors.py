@@ -1,0 +1,30 @@
+"""The package's own exceptions: what a user did wrong, what a model did wrong, what a robot must not do."""
+
+
+class VlaPrunerError(Exception):
+    """Base of all errors this package raises on purpose."""
+
+
+class ConfigError(VlaPrunerError, ValueError):
+    """A parameter, file or argument is unusable; the message names it and the accepted values."""
+
+
+class InputError(VlaPrunerError, ValueError):
+    """One message (image, joint state, instruction) cannot be used and is dropped."""
+
+    def __init__(self, reason: str, message: str):
+        """Keep a short machine-readable ``reason`` (counted in diagnostics) beside the message."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class BackendError(VlaPrunerError, RuntimeError):
+    """A checkpoint does not fit, or a policy failed while computing."""
+
+
+class UnsafeActionError(VlaPrunerError, ValueError):
+    """A computed action must not reach the robot (non-finite, wrong shape)."""
+
+
+class MissingDependencyError(VlaPrunerError, ImportError):
+    """An optional package is needed for what was asked; the message says how to install it."""

@@ -1,0 +1,243 @@
+"""The one table of parameters: node, YAML files, README table, replay and tests all read it.
+
+Each field of ``Parameters`` is one parameter, with its default, description, range or choices and
+whether it may change while the policy runs.  A ``Parameters`` object is an immutable snapshot:
+``changed`` checks a whole set of changes and returns a new snapshot or raises, never half of it.
+Nothing here knows ROS.
+"""
+import dataclasses
+from dataclasses import dataclass, field, Field, fields
+import math
+from typing import Any, cast, Dict, List, Mapping, Optional, Tuple
+
+from vla_pruner_ros.core.errors import ConfigError
+
+GROUPS = ('model', 'pruning', 'reuse', 'inputs', 'outputs', 'safety', 'runtime')
+
+
+def _param(default: Any, group: str, doc: str, *, low: Optional[float] = None,
+           high: Optional[float] = None, choices: Tuple[str, ...] = (), live: bool = False) -> Any:
+    return field(default=default, metadata={'group': group, 'doc': doc, 'low': low, 'high': high,
+                                            'choices': choices, 'live': live})
+
+
+PRUNERS = ('none', 'random', 'uniform', 'fastv', 'sparsevlm', 'divprune', 'prefill_only',
+           'action_only', 'score_fusion', 'flashvla', 'vla_pruner')
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Snapshot of all parameters; see the field metadata for ranges and descriptions."""
+
+    # model: fixed once configured
+    backend: str = _param('pocket', 'model', 'Policy family to load.', choices=('pocket',))
+    checkpoint: str = _param('', 'model', 'Checkpoint directory; empty = the weights shipped with '
+                             'the backend.')
+    device: str = _param('cpu', 'model', 'Torch device: cpu, cuda or cuda:N.')
+    threads: int = _param(0, 'model', 'Torch CPU threads; 0 = leave torch its own choice.',
+                          low=0, high=256)
+    seed: int = _param(0, 'model', 'Seed of the random pruner.', low=0, high=2**31 - 1)
+
+    # pruning
+    token_budget: int = _param(64, 'pruning', 'Visual tokens kept per image after the cut; 0 or at '
+                               'least as many as the image has = keep all.',
+                               low=0, high=4096, live=True)
+    pruner: str = _param('vla_pruner', 'pruning', 'Token selection method.', choices=PRUNERS,
+                         live=True)
+    prune_layer: int = _param(-1, 'pruning', 'Decoder layer before which tokens are dropped; -1 = '
+                              "the method's own default for the loaded model.",
+                              low=-1, high=128, live=True)
+    preset: str = _param('default', 'pruning', "'paper' reproduces the VLA-Pruner reference: zero "
+                         'fill of unseen tokens, no refresh, no image-change veto.',
+                         choices=('default', 'paper'), live=True)
+    semantic_query: str = _param('auto', 'pruning', 'Prompt rows whose attention is the semantic '
+                                 'score; auto = last_token on causal, text on bidirectional models.',
+                                 choices=('auto', 'last_token', 'text', 'all'), live=True)
+    action_layers: str = _param('latter_half', 'pruning', "Layers whose action attention is read: "
+                                "'latter_half' or 'layer:N'.", live=True)
+    temporal_window: int = _param(3, 'pruning', 'Past control steps in the smoothed action score '
+                                  '(w); also the unpruned warm-up.', low=1, high=32, live=True)
+    temporal_decay: float = _param(0.8, 'pruning', 'Weight ratio between one step and the next '
+                                   'older one (gamma).', low=0.01, high=1.0, live=True)
+    unseen: str = _param('carry', 'pruning', 'Action score of a token that was dropped: carry = '
+                         'last known, decayed; zero = as in the reference.',
+                         choices=('carry', 'zero'), live=True)
+    refresh_period: int = _param(0, 'pruning', 'Run one unpruned step every so many model runs; '
+                                 '0 = never.', low=0, high=10000, live=True)
+
+    # action reuse (FlashVLA)
+    reuse: bool = _param(False, 'reuse', 'Answer stable control steps with the remaining part of '
+                         'the last chunk instead of running the model.', live=True)
+    reuse_angle: float = _param(0.1, 'reuse', 'Largest angle (rad) between the last two actions '
+                                '(eps1).', low=0.0, high=math.pi, live=True)
+    reuse_overlap: float = _param(0.6, 'reuse', 'Smallest overlap of the last two kept token sets '
+                                  '(eps2).', low=0.0, high=1.0, live=True)
+    max_consecutive_reuses: int = _param(1, 'reuse', 'Hard cap on reused steps in a row.',
+                                         low=1, high=100, live=True)
+    reuse_min_norm: float = _param(1e-3, 'reuse', 'Actions with a smaller norm than this (action '
+                                   'units) count as standing still: stable without an angle.',
+                                   low=0.0, high=100.0, live=True)
+    reuse_image_change: float = _param(4.0, 'reuse', 'Mean absolute change (0..255) of a camera '
+                                       'thumbnail that vetoes reuse; 0 = off.',
+                                       low=0.0, high=255.0, live=True)
+
+    # inputs
+    camera_topics: Tuple[str, ...] = _param(
+        ('corner=/camera/image_raw',), 'inputs', "One 'role=topic' per camera of the policy; a topic "
+        "that ends in /compressed, or 'role=topic@compressed', is a CompressedImage.")
+    joint_state_topic: str = _param('/joint_states', 'inputs', 'sensor_msgs/JointState topic; '
+                                    'empty = none.')
+    pose_topic: str = _param('/ee_pose', 'inputs', 'geometry_msgs/PoseStamped of the end effector; '
+                             'empty = none.')
+    instruction_topic: str = _param('/instruction', 'inputs', 'std_msgs/String topic.')
+    instruction: str = _param('', 'inputs', 'Instruction used until one arrives on the topic.',
+                              live=True)
+    state_sources: Tuple[str, ...] = _param(
+        (), 'inputs', "Where each state value of the policy comes from: 'name=joint.JOINT', "
+        "'name=pose.x' (x y z qx qy qz qw) or 'name=const.0.5'; empty = the defaults of the policy.")
+    max_image_age: float = _param(0.5, 'inputs', 'Oldest usable image and joint state, seconds.',
+                                  low=0.01, high=60.0, live=True)
+    max_skew: float = _param(0.1, 'inputs', 'Largest stamp difference between cameras, and between '
+                             'camera and state, seconds.', low=0.001, high=60.0, live=True)
+    max_gap: float = _param(2.0, 'inputs', 'Silence longer than this resets the policy, seconds.',
+                            low=0.05, high=600.0, live=True)
+
+    # outputs
+    dry_run: bool = _param(False, 'outputs', 'Publish chunks on ~/dry_run/* only; the robot gets '
+                           'nothing.', live=True)
+    execution_horizon: int = _param(4, 'outputs', 'Actions of a chunk that are executed before the '
+                                    'next one is due.', low=1, high=1000, live=True)
+    joint_names: Tuple[str, ...] = _param((), 'outputs', 'Joint names of published joint chunks; '
+                                          'empty = the action names of the policy.')
+    base_frame: str = _param('base', 'outputs', 'frame_id of published chunks.')
+    gripper_joint: str = _param('gripper', 'outputs', 'Joint name in gripper commands.')
+    gripper_open: float = _param(1.0, 'outputs', 'Published gripper position for open.')
+    gripper_closed: float = _param(0.0, 'outputs', 'Published gripper position for closed.')
+    gripper_hysteresis: float = _param(0.1, 'outputs', 'The gripper changes its mind only beyond '
+                                       'this distance from the middle (fraction of the range).',
+                                       low=0.0, high=0.49, live=True)
+    publish_overlay: bool = _param(True, 'outputs', 'Publish the kept-token overlay while somebody '
+                                   'subscribes.', live=True)
+
+    # safety
+    max_step: Tuple[float, ...] = _param((), 'safety', 'Largest change per control step, one value '
+                                         'for all actions or one each (action units); empty = off.',
+                                         live=True)
+    position_low: Tuple[float, ...] = _param((), 'safety', 'Lower position limits (end effector '
+                                             'x y z, or per joint); empty = off.', live=True)
+    position_high: Tuple[float, ...] = _param((), 'safety', 'Upper position limits.', live=True)
+    max_velocity: Tuple[float, ...] = _param((), 'safety', 'Velocity limits, units per second, one '
+                                             'for all or one each; empty = off.', live=True)
+    watchdog_timeout: float = _param(1.0, 'safety', 'Seconds without a fresh chunk until the '
+                                     'watchdog acts.', low=0.05, high=60.0, live=True)
+    watchdog_action: str = _param('hold', 'safety', 'What the watchdog publishes: hold the pose, '
+                                  'zero motion, or nothing.', choices=('hold', 'zero', 'none'),
+                                  live=True)
+
+    # runtime
+    autostart: bool = _param(True, 'runtime', 'Configure and activate at start.')
+    lock_step: bool = _param(False, 'runtime', 'Answer every image exactly once and never trim past '
+                             'points: for simulators that wait for the policy.')
+    target_period: float = _param(0.2, 'runtime', 'Wanted seconds per control step; slower ones '
+                                  'show as a warning in diagnostics.', low=0.001, high=60.0,
+                                  live=True)
+    status_rate: float = _param(1.0, 'runtime', 'Diagnostics per second.', low=0.1, high=50.0)
+
+    def changed(self, updates: Mapping[str, Any], *, running: bool = False) -> 'Parameters':
+        """Return a new snapshot with all ``updates``, or raise and change nothing.
+
+        Args:
+            updates: parameter name -> value (lists are taken as tuples, ints as floats).
+            running: refuse parameters that cannot change while the policy runs.
+
+        Raises:
+            ConfigError: names every refused parameter, its value and what is accepted.
+        """
+        table = table_by_name()
+        problems: List[str] = []
+        clean: Dict[str, Any] = {}
+        for name, value in updates.items():
+            spec = table.get(name)
+            if spec is None:
+                problems.append(f'unknown parameter {name!r}; known: {", ".join(sorted(table))}')
+            elif running and not spec.metadata['live'] and _coerce(
+                    spec, value) != getattr(self, name):
+                problems.append(f'{name} is read-only while the policy is configured')
+            else:
+                reason, clean[name] = _check(spec, value)
+                if reason:
+                    problems.append(reason)
+        if problems:
+            raise ConfigError('; '.join(problems))
+        result = dataclasses.replace(self, **clean)
+        result._check_together()
+        return result
+
+    def _check_together(self) -> None:
+        if len(self.position_low) != len(self.position_high):
+            raise ConfigError(f'position_low has {len(self.position_low)} values and position_high '
+                              f'{len(self.position_high)}; give both the same length')
+        for low, high in zip(self.position_low, self.position_high):
+            if not low < high:
+                raise ConfigError(f'position_low {low} is not below position_high {high}')
+        if self.gripper_open == self.gripper_closed:
+            raise ConfigError(f'gripper_open and gripper_closed are both {self.gripper_open}')
+        if self.action_layers != 'latter_half':
+            head, _, number = self.action_layers.partition(':')
+            if head != 'layer' or not number.isdigit():
+                raise ConfigError(f'action_layers is {self.action_layers!r}; accepted: '
+                                  "'latter_half' or 'layer:N'")
+
+
+def table() -> Tuple['Field[Any]', ...]:
+    """All parameters in declaration order (dataclass fields; see ``metadata``)."""
+    return fields(Parameters)
+
+
+def table_by_name() -> Dict[str, 'Field[Any]']:
+    """Parameters by name."""
+    return {one.name: one for one in table()}
+
+
+def accepted(spec: 'Field[Any]') -> str:
+    """Say in words what a parameter accepts."""
+    meta = spec.metadata
+    if meta['choices']:
+        return 'one of ' + ', '.join(meta['choices'])
+    kind = type(spec.default).__name__
+    names = {'str': 'text', 'bool': 'true or false', 'int': 'a whole number', 'float': 'a number',
+             'tuple': 'a list'}
+    words = names[kind]
+    if meta['low'] is not None:
+        words += f' from {meta["low"]:g} to {meta["high"]:g}'
+    return words
+
+
+def _coerce(spec: 'Field[Any]', value: Any) -> Any:
+    if isinstance(spec.default, tuple) and isinstance(value, (list, tuple)):
+        return tuple(value)
+    if isinstance(spec.default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def _check(spec: 'Field[Any]', value: Any) -> Tuple[str, Any]:
+    value = _coerce(spec, value)
+    refusal = f'{spec.name} is {value!r}; accepted: {accepted(spec)}'
+    if type(value) is not type(spec.default):
+        return refusal, value
+    if isinstance(value, tuple):
+        of_numbers = spec.metadata['group'] == 'safety'
+        wanted = (int, float) if of_numbers else (str,)
+        for one in value:
+            if not isinstance(one, wanted) or (of_numbers and not math.isfinite(cast(float, one))):
+                return f'{refusal} of {"finite numbers" if of_numbers else "texts"}', value
+        return '', tuple(float(one) for one in value) if of_numbers else value
+    if spec.metadata['choices'] and value not in spec.metadata['choices']:
+        return refusal, value
+    if isinstance(value, float) and not math.isfinite(value):
+        return refusal, value
+    low, high = spec.metadata['low'], spec.metadata['high']
+    if low is not None and not low <= value <= high:
+        return refusal, value
+    return '', value

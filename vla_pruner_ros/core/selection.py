@@ -1,0 +1,79 @@
+"""Between backend and pruner: one selector per control step.
+
+It owns the questions that are the same for every method: is this step pruned at all, what is the
+budget, and are the returned indices sane.  Backends call ``choose`` at the cut and ``feedback`` at
+the end; they never see the pruner.
+"""
+import time
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+from torch import Tensor
+
+from vla_pruner_ros.core.errors import BackendError
+from vla_pruner_ros.core.pruners.base import Feedback, Needs, Pruner, Signals
+
+
+class TokenSelector:
+    """Token selection of one policy call.
+
+    Args:
+        pruner: the method, or None to keep everything.
+        budget: visual tokens to keep per image; 0 or >= M keeps all.
+        tokens_per_image: M.
+        step: policy calls since the last reset.
+    """
+
+    def __init__(self, pruner: Optional[Pruner], budget: int, tokens_per_image: int, step: int = 0):
+        self._pruner = pruner
+        self.budget = budget if 0 < budget < tokens_per_image else tokens_per_image
+        self.tokens_per_image = tokens_per_image
+        self.step = step
+        self.select_ms = 0.0
+        if pruner is None or pruner.name == 'none':
+            self.unpruned_reason = 'none'
+        elif self.budget == tokens_per_image:
+            self.unpruned_reason = 'budget_all'
+        else:
+            self.unpruned_reason = pruner.hold_reason()
+
+    @property
+    def cut_layer(self) -> Optional[int]:
+        """Decoder layer before which tokens are dropped; None = no cut in this step."""
+        return None if self.unpruned_reason or self._pruner is None else self._pruner.prune_layer
+
+    @property
+    def needs(self) -> Needs:
+        """Signals to capture now: cut signals only when cutting, action rows whenever asked for."""
+        if self._pruner is None:
+            return Needs()
+        needs = self._pruner.needs
+        return needs if self.cut_layer is not None else Needs(action_rows=needs.action_rows)
+
+    def choose(self, signals: Sequence[Signals]) -> List[Tensor]:
+        """Ask the pruner for every image; per image ``budget`` sorted indices.
+
+        Raises:
+            BackendError: the pruner returned another number of tokens than the budget.
+        """
+        if self._pruner is None:
+            raise BackendError('choose() was called on a selector without a pruner')
+        begin = time.perf_counter()
+        kept = [self._pruner.select(one, self.budget) for one in signals]
+        self.select_ms = (time.perf_counter() - begin) * 1e3
+        for one in kept:
+            if one.numel() != self.budget:
+                raise BackendError(f'pruner {self._pruner.name!r} kept {one.numel()} visual tokens, '
+                                   f'the budget is {self.budget}')
+        return kept
+
+    def feedback(self, feedbacks: Sequence[Feedback]) -> None:
+        """Show the pruner what the action tokens attended to, then close the step."""
+        if self._pruner is not None:
+            for one in feedbacks:
+                self._pruner.observe(one)
+            self._pruner.end_step()
+
+    def all_kept(self, images: int) -> Tuple[np.ndarray, ...]:
+        """Indices of an unpruned step."""
+        return tuple(np.arange(self.tokens_per_image) for _ in range(images))
