@@ -1,0 +1,64 @@
+"""Build script: colcon (ament_python) and pip both read this file."""
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'vla_pruner_ros'
+SHARE = f'share/{PACKAGE}'
+
+# On a robot rclpy, the messages and OpenCV come from apt; these extras are for everybody else.
+# Each line is justified in docs/packaging.md.
+OPENCV = ['opencv-python-headless>=4.5,<5']
+EXTRAS = {
+    'opencv': OPENCV,
+    'ros-pypi': OPENCV + [
+        'ros-rclpy[fastrtps]==7.1.6',
+        'ros-jazzy-sensor-msgs<5.4',
+        'ros-diagnostic-msgs<5.4',
+        'ros-geometry-msgs<5.4',
+        'ros-sensor-msgs<5.4',
+        'ros-std-msgs<5.4',
+        'ros-std-srvs<5.4',
+        'ros-trajectory-msgs<5.4',
+        'ros-visualization-msgs<5.4',
+        'ros-lifecycle-msgs==2.0.3',
+    ],
+    'sim': OPENCV + ['metaworld==3.1.1', 'packaging', 'matplotlib>=3.5'],
+    'replay': OPENCV + ['rosbags>=0.11', 'rosbags-image>=0.10', 'matplotlib>=3.5'],
+    'hf': ['transformers>=4.50,<6'],
+    'test': ['pytest>=7', 'pytest-timeout>=2', 'hypothesis>=6'],
+    'lint': ['ruff>=0.5', 'mypy>=1.8', 'types-PyYAML'],
+}
+
+# No '**' here: setuptools 59 of Ubuntu 22.04 does not know it.
+DATA_PATTERNS = [depth + name for depth in ('', '*/', '*/*/', '*/*/*/')
+                 for name in ('*.safetensors', '*.json', '*.xml', '*.md', 'py.typed')]
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    description='Vision-Language-Action policies on ROS 2 with pruned visual tokens and '
+                'reused actions',
+    license='Apache-2.0',
+    maintainer='vla_pruner_ros maintainers',
+    maintainer_email='vla-pruner-ros@users.noreply.github.com',
+    python_requires='>=3.10',
+    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={PACKAGE: DATA_PATTERNS},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (SHARE, ['package.xml']),
+        (f'{SHARE}/launch', sorted(glob('launch/*.py'))),
+        (f'{SHARE}/config', sorted(glob('config/*.*'))),
+    ],
+    install_requires=['numpy>=1.21', 'torch>=2.1', 'safetensors>=0.4', 'pyyaml>=5.4'],
+    extras_require=EXTRAS,
+    zip_safe=False,
+    entry_points={
+        'console_scripts': [
+            'vla-pruner = vla_pruner_ros.cli.main:main',
+            'pruned_policy = vla_pruner_ros.ros.policy_node:main',
+            'sim_robot = vla_pruner_ros.ros.sim_node:main',
+        ],
+    },
+)
