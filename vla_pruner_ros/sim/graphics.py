@@ -5,6 +5,7 @@ not know the robot.
 """
 import ctypes
 import ctypes.util
+import importlib
 import os
 from typing import Optional
 
@@ -48,3 +49,11 @@ def choose_backend() -> str:
         raise MissingDependencyError(HOW_TO_INSTALL)
     os.environ['MUJOCO_GL'] = backend
     return backend
+
+
+def bind_backend(backend: str) -> None:
+    """Make ``mujoco.Renderer`` use ``backend`` even where MuJoCo was imported before the choice."""
+    from mujoco import gl_context
+    module = importlib.import_module({
+        'egl': 'mujoco.egl', 'osmesa': 'mujoco.osmesa', 'glfw': 'mujoco.glfw'}[backend])
+    gl_context.GLContext = module.GLContext

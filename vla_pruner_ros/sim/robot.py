@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from vla_pruner_ros.core.errors import (
-    ConfigError, MissingDependencyError, UnsafeActionError)
+    ConfigError, MissingDependencyError, UnsafeActionError, VlaPrunerError)
 from vla_pruner_ros.sim import graphics
 from vla_pruner_ros.sim.tasks import get_task, SUBSTEPS, Task
 
@@ -110,8 +110,11 @@ class SimulatedRobot:
                 or not 0 <= seed < 2**31:
             raise ConfigError(f'seed must be an integer in 0..2**31-1, got {seed!r}')
         self.seed = int(seed)
+        import mujoco
         self.env.seed(self.seed)
-        self.raw, _ = self.env.reset()  # privileged state (39,), only for experts
+        self.env.reset()
+        mujoco.mj_forward(self.env.model, self.env.data)  # else objects are drawn where they were
+        self.raw = self.env._get_obs()  # privileged state (39,), only for experts
         self.step_count = 0
         self.success = False
         self._start_time = float(self.env.data.time)
@@ -178,11 +181,17 @@ class SimulatedRobot:
     def _open_renderer(self) -> None:
         import mujoco
         try:
+            graphics.bind_backend(graphics.choose_backend())
             self._renderer = mujoco.Renderer(self.env.model, self.image_size, self.image_size)
+        except VlaPrunerError:
+            raise
         except Exception as error:  # MuJoCo raises whatever the OpenGL binding raised
             raise MissingDependencyError(f'cannot render: {error}; {graphics.HOW_TO_INSTALL}') \
                 from error
         atexit.register(self.close)  # a context freed by interpreter shutdown prints EGL errors
+        # Software rendering is slow: reflections cost a third of a frame, shadows most of the rest.
+        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE
         self._camera.lookat[:] = CAMERA_LOOKAT
@@ -216,7 +225,7 @@ def _make_environment(task: str) -> Any:
     env._freeze_rand_vec = False
     env.seeded_rand_vec = True  # placements come from env.seed()
     env._set_task_called = True
-    # Software rendering is vertex-bound: shadows and multi-sampling cost most of a frame.
+    # Software rendering: shadows and multi-sampling cost most of a frame (see also the renderer).
     env.model.light_castshadow[:] = 0
     env.model.vis.quality.offsamples = 0
     return env
