@@ -63,13 +63,22 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(hidden, self.kv_heads * self.head_dim, bias=bias)
         self.o_proj = nn.Linear(self.heads * self.head_dim, hidden, bias=False)
 
-    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Return rotated queries (B, H, T, D), rotated keys and values (B, Hkv, T, D)."""
+    def queries(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Return rotated queries (B, H, T, D)."""
         batch, length, _ = x.shape
         q = self.q_proj(x).view(batch, length, self.heads, self.head_dim).transpose(1, 2)
+        return rotate(q, cos, sin)
+
+    def keys_values(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tuple[Tensor, Tensor]:
+        """Return rotated keys and values, each (B, Hkv, T, D)."""
+        batch, length, _ = x.shape
         k = self.k_proj(x).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
         v = self.v_proj(x).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
-        return rotate(q, cos, sin), rotate(k, cos, sin), v
+        return rotate(k, cos, sin), v
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Return rotated queries (B, H, T, D), rotated keys and values (B, Hkv, T, D)."""
+        return (self.queries(x, cos, sin), *self.keys_values(x, cos, sin))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor,
                mask: Optional[Tensor], causal: bool) -> Tensor:

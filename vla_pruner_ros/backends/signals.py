@@ -1,0 +1,119 @@
+"""What a pass captures for the token-selection method, whatever route computes the pass."""
+from typing import List, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from vla_pruner_ros.backends.sequence import SequenceLayout
+from vla_pruner_ros.core.errors import BackendError
+from vla_pruner_ros.core.pruners.base import Feedback, Signals
+from vla_pruner_ros.core.selection import TokenSelector
+
+
+def check_cut(selector: TokenSelector, layers: int) -> Optional[int]:
+    """Return the layer to cut before, or None.
+
+    Raises:
+        BackendError: the layer does not exist, or signals are wanted from before the first one.
+    """
+    cut, needs = selector.cut_layer, selector.needs
+    if cut is None:
+        return None
+    if not 0 <= cut < layers:
+        raise BackendError(f'cannot cut before layer {cut}: the decoder has layers 0..{layers - 1}')
+    if cut == 0 and (needs.prefill_rows or needs.text_states or needs.attention_output):
+        raise BackendError('a cut before layer 0 has no attention to read; use a pruner that needs '
+                           'only embeddings or a prune_layer of at least 1')
+    return cut
+
+
+def build_signals(sequence: SequenceLayout, selector: TokenSelector, embeds: Tensor,
+                  attention: Optional[Tensor], states: Optional[Tensor],
+                  output: Optional[Tensor]) -> List[Signals]:
+    """One ``Signals`` per image.
+
+    Args:
+        sequence: spans of the unpruned sequence.
+        selector: asks, and counts the steps.
+        embeds: (1, T, D) input embeddings.
+        attention: (1, H, R, V) rows at all V visual columns, or None.
+        states: (1, T, D) hidden states entering the layer of the score.
+        output: (1, V, D) attention output of the visual rows, or None.
+    """
+    visual, needs = sequence.visual, selector.needs
+    mean = None if attention is None else attention[0].mean(0)  # (R, V)
+    result = []
+    for index in range(visual.images):
+        span = sequence.image(index)
+        local = slice(span.start - visual.start, span.stop - visual.start)
+        with_states = needs.text_states and states is not None
+        result.append(Signals(
+            image=index, grid=(visual.rows, visual.cols), features=embeds[0, span],
+            prefill_attention=None if mean is None else mean[:, local],
+            text_states=states[0, sequence.text] if with_states else None,
+            visual_states=states[0, span] if with_states else None,
+            attention_output=None if output is None else output[0, local],
+            step=selector.step))
+    return result
+
+
+class ActionAttention:
+    """Running mean of the attention of action rows to the visual tokens.
+
+    Args:
+        asked: ``None``, ``'latter_half'`` or ``'layer:N'`` (see ``Needs.action_rows``).
+        layers: number of decoder layers.
+
+    Raises:
+        BackendError: no such layer, or an unknown request.
+    """
+
+    def __init__(self, asked: Optional[str], layers: int):
+        self.layers = self._resolve(asked, layers)
+        self._count = 0
+        self._full: Optional[Tensor] = None
+        self._short: Optional[Tensor] = None
+
+    @staticmethod
+    def _resolve(asked: Optional[str], layers: int) -> range:
+        if asked is None:
+            return range(0)
+        if asked == 'latter_half':
+            return range(layers // 2, layers)
+        head, _, number = asked.partition(':')
+        if head != 'layer' or not number.isdigit():
+            raise BackendError(f"action rows {asked!r} are not 'latter_half' or 'layer:N'")
+        if int(number) >= layers:
+            raise BackendError(f'action attention was asked at layer {number}, the decoder has '
+                               f'layers 0..{layers - 1}')
+        return range(int(number), int(number) + 1)
+
+    def add(self, attention: Tensor, full: bool) -> None:
+        """Add (1, H, R, C) rows; ``full`` when all visual tokens are visible in that layer."""
+        rows = attention[0].mean(0).sum(0)
+        self._count += attention.shape[2]
+        if full:
+            self._full = rows if self._full is None else self._full + rows
+        else:
+            self._short = rows if self._short is None else self._short + rows
+
+    def feedback(self, sequence: SequenceLayout, kept: Sequence[Tensor]) -> List[Feedback]:
+        """Mean per kept token and image; an empty list when no rows were asked for.
+
+        Raises:
+            BackendError: rows were asked for, but no action token was computed.
+        """
+        if not self.layers:
+            return []
+        if not self._count:
+            raise BackendError('action attention was asked for, but the pass had no action rows')
+        tokens = sequence.visual.tokens_per_image
+        total = torch.zeros(())
+        if self._full is not None:
+            flat = torch.cat([one + index * tokens for index, one in enumerate(kept)])
+            total = self._full[flat.to(self._full.device)]
+        if self._short is not None:
+            total = self._short if self._full is None else total + self._short
+        parts = torch.split(total / self._count, [one.numel() for one in kept])
+        return [Feedback(image=index, kept=one, action_attention=part, tokens=tokens)
+                for index, (one, part) in enumerate(zip(kept, parts))]
