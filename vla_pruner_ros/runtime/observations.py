@@ -1,0 +1,303 @@
+"""Newest messages in, one complete observation out.
+
+Callbacks of any thread ``put`` messages; one inference thread ``take``s.  The newest frame wins, a
+frame is used once, and only the frame that is used is decoded.  What cannot be used is a counted
+reason, never an exception, and the next good message is used as if nothing had happened.
+Times are message stamps on the node's clock (or the bag's); a zero stamp falls back to the receive
+time.  This file knows no ROS: messages are read by attribute.
+"""
+from collections import Counter
+from dataclasses import dataclass
+import threading
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from vla_pruner_ros.core.errors import ConfigError, InputError
+from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.types import Observation, PolicySpec
+from vla_pruner_ros.runtime.images import thumbnail, to_rgb
+from vla_pruner_ros.runtime.sources import parse_state_sources
+from vla_pruner_ros.runtime.state import StateStreams
+from vla_pruner_ros.runtime.streams import FrameLoss, stamp_of
+
+SECOND = 10**9
+MAX_INSTRUCTION_CHARACTERS = 4096
+# Reasons that are no drop: nothing was offered, so nothing was refused.
+WAITING = ('no_new_frame', 'not_due')
+
+
+@dataclass(frozen=True)
+class Take:
+    """Answer of ``ObservationCache.take``.
+
+    Attributes:
+        observation: None where no step is possible now.
+        reason: why not; ``''`` with an observation.
+        resets: what happened since the last observation that makes the policy's memory worthless;
+            only with an observation.
+    """
+
+    observation: Optional[Observation]
+    reason: str = ''
+    resets: Tuple[str, ...] = ()
+
+
+class _Camera:
+    """Newest frame of one camera."""
+
+    def __init__(self) -> None:
+        self.message: Any = None  # None: never seen, used up, or broken
+        self.stamp_ns: Optional[int] = None  # of the newest frame, used or not
+        self.shape: Optional[Tuple[int, ...]] = None
+        self.loss = FrameLoss()
+
+
+class ObservationCache:
+    """Ages, skew, resets and drops between the topics and the policy.
+
+    Args:
+        spec: what the policy needs.
+        parameters: limits and state sources.
+
+    Raises:
+        ConfigError: ``state_sources`` does not fit the policy.
+    """
+
+    def __init__(self, spec: PolicySpec, parameters: Parameters):
+        self.spec = spec
+        self.drops: 'Counter[str]' = Counter()
+        self.warnings: 'Counter[str]' = Counter()
+        self._parameters = parameters
+        self._condition = threading.Condition()
+        self._news = False
+        self._cameras = {camera.role: _Camera() for camera in spec.cameras}
+        self._state = StateStreams(spec, parse_state_sources(parameters.state_sources, spec),
+                                   bool(parameters.pose_topic))
+        self._instruction = ''
+        self._instruction_refusal = 'no_instruction'
+        self._resets: List[str] = []
+        self._last_now: Optional[int] = None
+        self._last_stamp: Optional[int] = None
+        self._last_instruction = ''
+        self._last_drop: Tuple[Any, ...] = ()
+        if parameters.instruction:
+            self.put_instruction(parameters.instruction, 0)
+
+    def update(self, parameters: Parameters) -> None:
+        """Take live parameters; a changed ``instruction`` counts as one that arrived."""
+        with self._condition:
+            changed = parameters.instruction != self._parameters.instruction
+            self._parameters = parameters
+        if changed:
+            self.put_instruction(parameters.instruction, 0)
+
+    def clear(self) -> None:
+        """Forget all messages but the instruction (activation)."""
+        with self._condition:
+            self._clear()
+            self._last_now = self._last_stamp = None
+            self._resets.clear()
+
+    def put_image(self, role: str, message: Any, received_ns: int) -> None:
+        """Store the newest frame of a camera; it is decoded only if it is used.
+
+        Raises:
+            ConfigError: the policy has no such camera (a wiring mistake, not bad input).
+        """
+        camera = self._cameras.get(role)
+        if camera is None:
+            raise ConfigError(f'camera role {role!r}; the policy has {list(self._cameras)}')
+        with self._condition:
+            stamp = self._stamp(message, received_ns, role)
+            if self._is_old(camera.stamp_ns, stamp, role):
+                return
+            if camera.message is not None:
+                self.warnings[f'overwritten:{role}'] += 1
+            camera.message, camera.stamp_ns = message, stamp
+            camera.loss.put(stamp, int(self._parameters.max_gap * SECOND))
+            self._notify()
+
+    def put_joint_state(self, message: Any, received_ns: int) -> None:
+        """Store the joints that the policy needs; messages about other joints are no drop."""
+        with self._condition:
+            stamp = self._stamp(message, received_ns, 'joint_state')
+            if not self._is_old(self._state.newest_ns('joint'), stamp, 'joint_state', strict=False):
+                self._state.put_joints(stamp, message)
+                self._notify()
+
+    def put_pose(self, message: Any, received_ns: int) -> None:
+        """Store an end-effector pose (PoseStamped)."""
+        with self._condition:
+            stamp = self._stamp(message, received_ns, 'pose')
+            if not self._is_old(self._state.newest_ns('pose'), stamp, 'pose', strict=False):
+                self._state.put_pose(stamp, message.pose)
+                self._notify()
+
+    def put_instruction(self, text: str, received_ns: int) -> None:
+        """Replace the instruction; an unusable one stops the policy until a usable one comes.
+
+        Going on with the old task after the operator asked for something else would be the less
+        safe reading of a broken message.
+        """
+        del received_ns  # instructions have no age
+        text = ' '.join(text.split())
+        refusal = ''
+        if not text:
+            refusal = 'instruction_empty'
+        elif (len(text) > MAX_INSTRUCTION_CHARACTERS
+              or len(text.split()) > self.spec.max_instruction_words):
+            refusal = 'instruction_too_long'
+        with self._condition:
+            if refusal:
+                self.drops[refusal] += 1
+            self._instruction, self._instruction_refusal = ('' if refusal else text), refusal
+            self._notify()
+
+    def wait(self, timeout: float) -> bool:
+        """Block until something arrived since the last ``take``; False after ``timeout`` seconds."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self._news, timeout)
+
+    def wake(self) -> None:
+        """Make ``wait`` return (shutdown, parameter change)."""
+        with self._condition:
+            self._notify()
+
+    def cameras(self) -> Dict[str, Dict[str, float]]:
+        """Per camera: frames received, lost (estimate), expected rate in Hz (0 = unknown)."""
+        with self._condition:
+            return {role: {'received': one.loss.received, 'lost': one.loss.lost,
+                           'rate_hz': SECOND / one.loss.period_ns if one.loss.period_ns else 0.0}
+                    for role, one in self._cameras.items()}
+
+    def counts(self) -> Tuple[Dict[str, int], Dict[str, int]]:
+        """Copies of ``drops`` and ``warnings``."""
+        with self._condition:
+            return dict(self.drops), dict(self.warnings)
+
+    def take(self, now_ns: int, not_before_ns: Optional[int] = None) -> Take:
+        """Build an observation from the newest messages, if they fit together.
+
+        Args:
+            now_ns: the clock that ages are measured against.
+            not_before_ns: frames older than this are left alone: the next step is not due yet.
+        """
+        with self._condition:
+            self._news = False
+            if self._last_now is not None and now_ns < self._last_now:
+                self._clock_jump()
+            self._last_now = now_ns
+            frames = {role: (one.message, one.stamp_ns) for role, one in self._cameras.items()}
+            reason, state, pose, stamp_ns = self._examine(now_ns, not_before_ns)
+            instruction = self._instruction
+            if reason:
+                self._count(reason, tuple(stamp for _, stamp in frames.values()))
+                return Take(None, reason)
+        images: Dict[str, np.ndarray] = {}
+        for role, (message, _) in frames.items():
+            try:
+                images[role] = to_rgb(message)
+            except InputError as error:
+                return self._broken(role, message, error)
+        small = {role: thumbnail(image) for role, image in images.items()}
+        with self._condition:
+            resets = self._used(images, frames, stamp_ns, instruction)
+        return Take(Observation(images, state, instruction, stamp_ns, pose, small), '', resets)
+
+    # everything below runs under the lock, except where said otherwise
+
+    def _examine(self, now_ns: int, not_before_ns: Optional[int]) -> Tuple[str, Any, Any, int]:
+        """Say why no step is possible (or ''), and the state and pose that fit the frames."""
+        limits = self._parameters
+        age_limit = int(limits.max_image_age * SECOND)
+        nothing: Tuple[Any, Any, int] = (None, None, 0)
+        stamps = [one.stamp_ns for one in self._cameras.values() if one.stamp_ns is not None]
+        if limits.lock_step and stamps:
+            now_ns = max(stamps)  # physics waits for the policy: only ages between messages count
+        for role, one in self._cameras.items():
+            if one.stamp_ns is None:
+                return (f'missing_camera:{role}', *nothing)
+            if now_ns - one.stamp_ns > age_limit:
+                return (f'stale_camera:{role}', *nothing)
+            if one.stamp_ns - now_ns > age_limit:
+                return (f'future_camera:{role}', *nothing)
+        if any(one.message is None for one in self._cameras.values()):
+            return ('no_new_frame', *nothing)
+        stamp_ns, skew = max(stamps), int(limits.max_skew * SECOND)
+        if not_before_ns is not None and stamp_ns < not_before_ns:
+            return ('not_due', *nothing)
+        if stamp_ns - min(stamps) > skew:
+            return ('skew', *nothing)
+        if not self._instruction:
+            return (self._instruction_refusal, *nothing)
+        reason, state, pose = self._state.at(stamp_ns, now_ns, age_limit, skew)
+        return reason, state, pose, stamp_ns
+
+    def _stamp(self, message: Any, received_ns: int, stream: str) -> int:
+        stamp = stamp_of(message)
+        if stamp <= 0:
+            self.warnings[f'zero_stamp:{stream}'] += 1
+            return received_ns
+        return stamp
+
+    def _is_old(self, newest: Optional[int], stamp: int, stream: str, strict: bool = True) -> bool:
+        """Handle stamps that do not grow; True = do not use this message."""
+        if newest is None or stamp > newest:
+            return False
+        if newest - stamp > int(self._parameters.max_skew * SECOND):
+            self._clock_jump()
+            return False
+        if strict:  # joint states of two drivers may well interleave
+            self.drops[f'out_of_order:{stream}'] += 1
+        return strict
+
+    def _clock_jump(self) -> None:
+        self._clear()
+        self._last_now = self._last_stamp = None
+        if 'clock_jump' not in self._resets:
+            self._resets.append('clock_jump')
+
+    def _clear(self) -> None:
+        for one in self._cameras.values():
+            one.message = one.stamp_ns = None
+            one.loss.restart()
+        self._state.clear()
+
+    def _notify(self) -> None:
+        self._news = True
+        self._condition.notify_all()
+
+    def _count(self, reason: str, frames: Tuple[Any, ...]) -> None:
+        """Count a refused set of frames once, however often it is asked for."""
+        if reason not in WAITING and (reason, frames) != self._last_drop:
+            self.drops[reason] += 1
+            self._last_drop = (reason, frames)
+
+    def _broken(self, role: str, message: Any, error: InputError) -> Take:
+        """Drop an undecodable frame (takes the lock itself)."""
+        reason = f'{error.reason}:{role}'
+        with self._condition:
+            self.drops[reason] += 1
+            if self._cameras[role].message is message:
+                self._cameras[role].message = None
+        return Take(None, reason)
+
+    def _used(self, images: Dict[str, np.ndarray], frames: Dict[str, Tuple[Any, Optional[int]]],
+              stamp_ns: int, instruction: str) -> Tuple[str, ...]:
+        """Mark frames as used and close the list of resets."""
+        for role, (message, _) in frames.items():
+            camera = self._cameras[role]
+            if camera.message is message:  # a newer one may have come while this was decoded
+                camera.message = None
+            if camera.shape not in (None, images[role].shape):
+                self._resets.append('camera_change')
+            camera.shape = images[role].shape
+        if (self._last_stamp is not None
+                and stamp_ns - self._last_stamp > int(self._parameters.max_gap * SECOND)):
+            self._resets.append('gap')
+        if self._last_instruction and self._last_instruction != instruction:
+            self._resets.append('instruction')
+        self._last_stamp, self._last_instruction = stamp_ns, instruction
+        resets, self._resets = tuple(dict.fromkeys(self._resets)), []
+        return resets

@@ -1,0 +1,166 @@
+"""Messages in, commands out: what the node and the replay both drive.
+
+One call of ``tick`` is: newest observation -> resets -> policy step -> safety -> command.  Whatever
+goes wrong becomes a counted reason, so a caller needs no error handling of its own.  ``tick`` belongs
+to one inference thread; ``update``, ``reset`` and everything on ``cache`` may be called from any
+thread and takes effect at the next tick.
+"""
+from dataclasses import dataclass
+import threading
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from vla_pruner_ros.backends.base import Backend
+from vla_pruner_ros.core.engine import PolicyEngine
+from vla_pruner_ros.core.errors import BackendError, InputError, UnsafeActionError, VlaPrunerError
+from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.types import ActionChunk, Observation, StepStats
+from vla_pruner_ros.runtime.commands import Command, CommandBuilder, trim
+from vla_pruner_ros.runtime.counters import Counters
+from vla_pruner_ros.runtime.observations import ObservationCache
+
+SECOND = 10**9
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Outcome of one tick.
+
+    Attributes:
+        reason: ``''`` with a command; else why there is none (a drop, ``'no_new_frame'``,
+            ``'not_due'``, ``'late'``, ``'unsafe_action'``, ``'backend_error'`` ...).
+        chunk: the safe chunk; None where the policy gave none.
+        command: what to publish, past points trimmed.
+        full: the same command before trimming (its twists cover the present).
+        stats: of the policy step; also given when its answer was unsafe or late.
+        observation: what the policy saw.
+        resets: reasons for which the policy's memory was cleared before this step.
+        message: one sentence for the log where something failed.
+    """
+
+    reason: str
+    chunk: Optional[ActionChunk] = None
+    command: Optional[Command] = None
+    full: Optional[Command] = None
+    stats: Optional[StepStats] = None
+    observation: Optional[Observation] = None
+    resets: Tuple[str, ...] = ()
+    message: str = ''
+
+
+class PolicyRunner:
+    """A policy with its inputs, safety limits and counters.
+
+    Args:
+        backend: the loaded policy.
+        parameters: first snapshot.
+
+    Raises:
+        ConfigError: parameters that do not fit the policy (cameras, state sources, joint names).
+    """
+
+    def __init__(self, backend: Backend, parameters: Parameters):
+        self.spec = backend.spec
+        self.parameters = parameters
+        self.counters = Counters()
+        self.cache = ObservationCache(backend.spec, parameters)
+        self.commands = CommandBuilder(backend.spec, parameters)
+        self.engine = PolicyEngine(backend, parameters)
+        self._lock = threading.Lock()
+        self._next_parameters: Optional[Parameters] = None
+        self._requested: List[str] = []
+        self._last_stamp: Optional[int] = None
+
+    def warm_up(self) -> None:
+        """Run the policy once on made-up input, so that the first real step is not the slow one."""
+        self.engine.warm_up()
+
+    def update(self, parameters: Parameters) -> None:
+        """Use a new snapshot from the next tick on."""
+        with self._lock:
+            self._next_parameters = parameters
+        self.cache.update(parameters)
+
+    def reset(self, reason: str) -> None:
+        """Clear the policy's memory before the next step."""
+        with self._lock:
+            self._requested.append(reason)
+
+    def activate(self) -> None:
+        """Start afresh: no old messages, no memory."""
+        self.cache.clear()
+        self.reset('activation')
+
+    def diagnostics(self) -> Dict[str, Any]:
+        """All counts as plain data: counters, drops and warnings by reason, cameras."""
+        drops, warnings = self.cache.counts()
+        return {**self.counters.snapshot(), 'drops': drops, 'warnings': warnings,
+                'cameras': self.cache.cameras()}
+
+    def tick(self, now_ns: int, clock: Optional[Callable[[], int]] = None) -> Tick:
+        """Answer the newest observation, if there is one that is due.
+
+        Args:
+            now_ns: time of the tick; ages are measured against it.
+            clock: read again after the policy ran, to trim points that are past by then.  Without
+                one, computing takes no time: that is how a bag is replayed deterministically.
+        """
+        requested = self._begin()
+        take = self.cache.take(now_ns, self._due_ns(requested))
+        if take.observation is None:
+            return Tick(take.reason)
+        resets = tuple(dict.fromkeys((*requested, *take.resets)))
+        self._forget(requested)
+        for reason in resets:
+            self.engine.reset(reason)
+            self.counters.reset(reason)
+        if resets:
+            self.commands.reset()
+        self._last_stamp = take.observation.stamp_ns
+        try:
+            return self._answer(take.observation, resets, clock() if clock else now_ns, clock)
+        except UnsafeActionError as error:
+            return self._failed('unsafe_action', error, take.observation, resets)
+        except InputError as error:
+            return self._failed(error.reason, error, take.observation, resets)
+        except BackendError as error:
+            return self._failed('backend_error', error, take.observation, resets)
+        except VlaPrunerError as error:
+            return self._failed('error', error, take.observation, resets)
+
+    def _begin(self) -> Tuple[str, ...]:
+        with self._lock:
+            parameters, self._next_parameters = self._next_parameters, None
+            requested = tuple(self._requested)
+        if parameters is not None:
+            self.parameters = parameters
+            self.engine.update(parameters)
+            self.commands.update(parameters)
+        return requested
+
+    def _forget(self, requested: Tuple[str, ...]) -> None:
+        with self._lock:
+            del self._requested[:len(requested)]
+
+    def _due_ns(self, requested: Tuple[str, ...]) -> Optional[int]:
+        """Earliest stamp worth answering: when the executed part of the last chunk is over."""
+        if self.parameters.lock_step or self._last_stamp is None or requested:
+            return None
+        # Half a control step of slack: camera and control periods need not divide each other.
+        steps = min(self.parameters.execution_horizon, self.spec.action_horizon) - 0.5
+        return self._last_stamp + round(steps * self.spec.control_dt * SECOND)
+
+    def _answer(self, observation: Observation, resets: Tuple[str, ...], now_ns: int,
+                clock: Optional[Callable[[], int]]) -> Tick:
+        chunk, stats = self.engine.step(observation)
+        self.counters.step(stats)
+        full = self.commands.build(chunk, observation)
+        command, reason = trim(full, clock() if clock else now_ns, self.spec.control_dt,
+                               self.parameters.lock_step)
+        if reason:
+            self.counters.failure(reason)
+        return Tick(reason, chunk, command, full, stats, observation, resets)
+
+    def _failed(self, reason: str, error: Exception, observation: Observation,
+                resets: Tuple[str, ...]) -> Tick:
+        self.counters.failure(reason)
+        return Tick(reason, observation=observation, resets=resets, message=str(error))

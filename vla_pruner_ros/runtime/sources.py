@@ -1,0 +1,113 @@
+"""Configuration text -> where each camera image and each state value of a policy comes from.
+
+Knows the little languages of the parameters ``camera_topics`` and ``state_sources``; does not know
+messages, ages or topics beyond their names.
+"""
+from dataclasses import dataclass
+import math
+from typing import Dict, Optional, Sequence, Tuple
+
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.types import PolicySpec
+
+POSE_FIELDS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
+# What a policy that names its state in the usual way needs no configuration for.
+DEFAULT_SOURCES = {
+    'ee_x': 'pose.x', 'ee_y': 'pose.y', 'ee_z': 'pose.z',
+    'ee_qx': 'pose.qx', 'ee_qy': 'pose.qy', 'ee_qz': 'pose.qz', 'ee_qw': 'pose.qw',
+}
+
+
+@dataclass(frozen=True)
+class CameraTopic:
+    """One camera of the policy: its role, the topic it arrives on, the message type."""
+
+    role: str
+    topic: str
+    compressed: bool
+
+
+@dataclass(frozen=True)
+class StateSource:
+    """Where one state value comes from.
+
+    Attributes:
+        name: the policy's name of the value.
+        kind: ``'joint'``, ``'pose'`` or ``'const'``.
+        key: joint name, or field of the pose (``POSE_FIELDS``), or ``''``.
+        value: the constant.
+    """
+
+    name: str
+    kind: str
+    key: str = ''
+    value: float = 0.0
+
+
+def parse_camera_topics(entries: Sequence[str],
+                        spec: Optional[PolicySpec] = None) -> Tuple[CameraTopic, ...]:
+    """Read ``camera_topics``; with a ``spec``, in its camera order and complete.
+
+    Raises:
+        ConfigError: an entry is not 'role=topic', a role comes twice, is unknown or is missing.
+    """
+    found: Dict[str, CameraTopic] = {}
+    for entry in entries:
+        role, equals, topic = (part.strip() for part in entry.partition('='))
+        topic, at, transport = topic.partition('@')
+        if not (role and equals and topic) or (at and transport not in ('compressed', 'raw')):
+            raise ConfigError(f"camera_topics has {entry!r}; accepted: 'role=topic', "
+                              "'role=topic@compressed' or 'role=topic@raw'")
+        if role in found:
+            raise ConfigError(f'camera_topics names the role {role!r} twice')
+        compressed = transport == 'compressed' or (
+            transport != 'raw' and topic.endswith('/compressed'))
+        found[role] = CameraTopic(role, topic, compressed)
+    if spec is None:
+        return tuple(found.values())
+    wanted = [camera.role for camera in spec.cameras]
+    unknown = [role for role in found if role not in wanted]
+    missing = [role for role in wanted if role not in found]
+    if unknown or missing:
+        raise ConfigError(f'camera_topics has the roles {sorted(found)}; the policy '
+                          f'{spec.name!r} has exactly {wanted}')
+    return tuple(found[role] for role in wanted)
+
+
+def parse_state_sources(entries: Sequence[str], spec: PolicySpec) -> Tuple[StateSource, ...]:
+    """Read ``state_sources``, in the order of the policy's state names.
+
+    A state name without an entry gets its default: the pose for ``ee_x`` and its like, else the
+    joint of the same name.
+
+    Raises:
+        ConfigError: bad text, a state name the policy does not have, or one that comes twice.
+    """
+    given: Dict[str, StateSource] = {}
+    for entry in entries:
+        name, equals, text = (part.strip() for part in entry.partition('='))
+        if not equals or name not in spec.state_names:
+            raise ConfigError(f'state_sources has {entry!r}; the state names of the policy '
+                              f'{spec.name!r} are {", ".join(spec.state_names) or "none"}')
+        if name in given:
+            raise ConfigError(f'state_sources gives {name!r} twice')
+        given[name] = _source(name, text, entry)
+    return tuple(given.get(name) or _source(name, DEFAULT_SOURCES.get(name, f'joint.{name}'), name)
+                 for name in spec.state_names)
+
+
+def _source(name: str, text: str, entry: str) -> StateSource:
+    kind, _, key = text.partition('.')
+    if kind == 'joint' and key:
+        return StateSource(name, 'joint', key)
+    if kind == 'pose' and key in POSE_FIELDS:
+        return StateSource(name, 'pose', key)
+    if kind == 'const':
+        try:
+            value = float(key)
+        except ValueError:
+            value = math.nan
+        if math.isfinite(value):
+            return StateSource(name, 'const', '', value)
+    raise ConfigError(f"state_sources has {entry!r}; accepted: 'name=joint.JOINT', 'name=pose.F' "
+                      f"with F one of {' '.join(POSE_FIELDS)}, or 'name=const.NUMBER'")

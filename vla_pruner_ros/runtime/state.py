@@ -1,0 +1,106 @@
+"""Proprioception: joint and pose streams -> the policy's state vector at one moment.
+
+The sample nearest to the image's stamp is taken; what is missing, old or not finite is a named
+reason.  Not thread-safe; ``observations.py`` holds the lock.
+"""
+import math
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+import numpy as np
+
+from vla_pruner_ros.core.types import PolicySpec
+from vla_pruner_ros.runtime.sources import POSE_FIELDS, StateSource
+from vla_pruner_ros.runtime.streams import History, Pose
+
+MIN_QUATERNION_NORM = 0.5  # a quaternion shorter than this is unset or garbage, not rounding
+
+
+class StateStreams:
+    """Joint values and end-effector poses of the last moments.
+
+    Args:
+        spec: what the policy needs.
+        sources: one per state name, in order.
+        has_pose: a pose topic is configured.
+    """
+
+    def __init__(self, spec: PolicySpec, sources: Sequence[StateSource], has_pose: bool):
+        self._sources = tuple(sources)
+        self._joints: Dict[str, History[float]] = {
+            source.key: History() for source in sources if source.kind == 'joint'}
+        self._poses: History[Pose] = History()
+        # Without a pose topic end-effector chunks stay relative (commands.py says so).
+        self._needs_pose = any(source.kind == 'pose' for source in sources) or (
+            has_pose and spec.action_kind == 'ee_delta')
+
+    def put_joints(self, stamp_ns: int, message: Any) -> None:
+        """Keep the joints that are needed; names without a position are ignored."""
+        positions = dict(zip(message.name, message.position))
+        for name, history in self._joints.items():
+            if name in positions:
+                history.put(stamp_ns, float(positions[name]))
+
+    def put_pose(self, stamp_ns: int, pose: Any) -> None:
+        """Keep one geometry_msgs/Pose."""
+        point, turn = pose.position, pose.orientation
+        self._poses.put(stamp_ns, ((float(point.x), float(point.y), float(point.z)),
+                                   (float(turn.x), float(turn.y), float(turn.z), float(turn.w))))
+
+    def newest_ns(self, kind: str) -> Optional[int]:
+        """Newest stamp of ``'joint'`` or ``'pose'`` samples."""
+        if kind == 'pose':
+            return self._poses.newest_ns
+        stamps = [one.newest_ns for one in self._joints.values() if one.newest_ns is not None]
+        return max(stamps) if stamps else None
+
+    def clear(self) -> None:
+        """Forget all samples."""
+        self._poses.clear()
+        for one in self._joints.values():
+            one.clear()
+
+    def at(self, stamp_ns: int, now_ns: int, age_limit: int,
+           skew: int) -> Tuple[str, Optional[np.ndarray], Optional[Pose]]:
+        """Return (reason or '', state (D,) float64, pose) for an image taken at ``stamp_ns``."""
+        pose: Optional[Pose] = None
+        if self._needs_pose:
+            reason, pose = _pick(self._poses, 'pose', stamp_ns, now_ns, age_limit, skew)
+            if reason:
+                return reason, None, None
+        if pose is not None:
+            if not all(math.isfinite(one) for part in pose for one in part):
+                return 'pose_not_finite', None, None
+            norm = math.sqrt(sum(one * one for one in pose[1]))
+            if norm < MIN_QUATERNION_NORM:
+                return 'pose_bad_quaternion', None, None
+            x, y, z, w = (one / norm for one in pose[1])
+            pose = (pose[0], (x, y, z, w))
+        state = np.empty(len(self._sources))
+        for index, source in enumerate(self._sources):
+            if source.kind == 'const':
+                state[index] = source.value
+            elif source.kind == 'pose' and pose is not None:
+                state[index] = (pose[0] + pose[1])[POSE_FIELDS.index(source.key)]
+            else:
+                reason, value = _pick(self._joints[source.key], f'joint:{source.key}', stamp_ns,
+                                      now_ns, age_limit, skew)
+                if value is None:
+                    return reason, None, None
+                if not math.isfinite(value):
+                    return f'not_finite_joint:{source.key}', None, None
+                state[index] = value
+        return '', state, pose
+
+
+def _pick(history: 'History[Any]', stream: str, stamp_ns: int, now_ns: int, age_limit: int,
+          skew: int) -> Tuple[str, Any]:
+    """Nearest sample, or the reason why there is none that fits."""
+    item = history.nearest(stamp_ns)
+    newest = history.newest_ns
+    if item is None or newest is None:
+        return f'missing_{stream}', None
+    if now_ns - newest > age_limit:
+        return f'stale_{stream}', None
+    if abs(item[0] - stamp_ns) > skew:
+        return f'skew_{stream}', None
+    return '', item[1]
