@@ -41,6 +41,13 @@ class EndEffectorCommand:
         """The rows that ``trim`` cuts."""
         return self.poses
 
+    def twist_at(self, now_ns: int) -> np.ndarray:
+        """Velocity (6,) of the segment that ``now_ns`` lies in; zero before and after all."""
+        segment = int(np.searchsorted(self.times_ns, now_ns, side='right')) - 1
+        if 0 <= segment < len(self.times_ns) - 1:
+            return np.asarray(self.twists()[segment])
+        return np.zeros(6)
+
     def twists(self) -> np.ndarray:
         """Velocity of every segment (P - 1, 6): m/s, then rad/s (rotation vector), base frame."""
         seconds = np.diff(self.times_ns)[:, None] / SECOND
@@ -171,8 +178,9 @@ def integrate(deltas: np.ndarray, pose: Optional[Tuple[Tuple[float, ...], Tuple[
               ) -> np.ndarray:
     """Poses (H + 1, 7) from end-effector deltas (H, 3 or 6) in the base frame.
 
-    Columns 3..5 are a rotation vector, applied on the left (base frame); for the few degrees of one
-    control step this equals roll, pitch, yaw to second order.  Without a pose, start at the origin.
+    Columns 3..5 are a rotation vector, applied on the left (base frame); for the few degrees of
+    one control step this equals roll, pitch, yaw to second order.  Without a pose, start at the
+    origin.
     """
     position, turn = pose if pose is not None else ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
     poses = np.empty((len(deltas) + 1, 7))

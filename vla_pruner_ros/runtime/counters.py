@@ -1,4 +1,4 @@
-"""What happened so far, for diagnostics and reports: counts by reason and rolling stage medians."""
+"""What happened so far, for diagnostics and reports: counts by reason, rolling stage medians."""
 from collections import Counter, deque
 from statistics import median
 import threading

@@ -19,11 +19,11 @@ TAIL = 64  # bytes searched for the end marker: some drivers pad the buffer
 
 
 class _Layout(NamedTuple):
-    """How one encoding lies in memory: bytes per sample, samples per pixel, and the colour step."""
+    """How one encoding lies in memory: bytes per sample, samples per pixel, what to do then."""
 
     width: int
     channels: int
-    colour: str  # 'pick:...' = channel order, 'grey', or the name of an OpenCV conversion
+    colour: str  # 'rgb', 'bgr', 'grey', or the name of an OpenCV conversion
 
 
 # OpenCV names a Bayer pattern by its second row and column, ROS by its first two pixels.
@@ -33,8 +33,7 @@ _PACKED: Dict[str, _Layout] = {
     'mono8': _Layout(1, 1, 'grey'), '8UC1': _Layout(1, 1, 'grey'), 'mono16': _Layout(2, 1, 'grey'),
     'yuv422': _Layout(1, 2, 'YUV2RGB_UYVY'), 'uyvy': _Layout(1, 2, 'YUV2RGB_UYVY'),
     'yuv422_yuy2': _Layout(1, 2, 'YUV2RGB_YUY2'), 'yuyv': _Layout(1, 2, 'YUV2RGB_YUY2'),
-    **{f'{order}{8 * width}': _Layout(width, len(order),
-                                      'pick:' + ''.join(str(order.index(c)) for c in 'rgb'))
+    **{f'{order}{8 * width}': _Layout(width, len(order), order[:3])
        for order in ('rgb', 'bgr', 'rgba', 'bgra') for width in (1, 2)},
     **{f'bayer_{pattern}{8 * width}': _Layout(width, 1, name)
        for pattern, name in _BAYER.items() for width in (1, 2)},
@@ -74,10 +73,10 @@ def to_rgb(message: Any) -> np.ndarray:
     if layout.width == 2:
         rows = _to_8_bit(rows, bool(message.is_bigendian))
     pixels = rows.reshape(height, width, layout.channels)
-    if layout.colour.startswith('pick:'):
-        red, green, blue = (int(one) for one in layout.colour[5:])
-        return np.ascontiguousarray(np.stack(
-            [pixels[..., red], pixels[..., green], pixels[..., blue]], axis=-1))
+    if layout.colour == 'rgb':
+        return np.array(pixels[..., :3], order='C')
+    if layout.colour == 'bgr':
+        return np.array(pixels[..., 2::-1], order='C')
     if layout.colour == 'grey':
         return np.repeat(pixels, 3, axis=2)
     return _convert(pixels, layout.colour, encoding)
@@ -107,8 +106,8 @@ def _rows(data: np.ndarray, height: int, row: int, step: int, encoding: str) -> 
                                      f'{row}')
     needed = step * (height - 1) + row
     if data.size < needed:
-        raise InputError('truncated_image', f'{encoding} image has {data.size} bytes; {needed} are '
-                                            'needed')
+        raise InputError('truncated_image', f'{encoding} image has {data.size} bytes; {needed} '
+                                            'are needed')
     return np.lib.stride_tricks.as_strided(data, (height, row), (step, 1), writeable=False)
 
 
@@ -135,8 +134,8 @@ def _decompress(data: np.ndarray, name: str) -> np.ndarray:
     elif head == PNG_START:
         complete = PNG_END in tail
     else:
-        raise InputError('unknown_encoding', f'compressed image format is {name!r} and starts with '
-                                             f'{head.hex()}; accepted: jpeg, png')
+        raise InputError('unknown_encoding', f'compressed image format is {name!r} and starts '
+                                             f'with {head.hex()}; accepted: jpeg, png')
     # OpenCV fills the missing part of a cut-off JPEG with grey and calls that a success.
     if not complete:
         raise InputError('truncated_image', f'compressed image ({name!r}) ends after {data.size} '

@@ -24,7 +24,7 @@ from vla_pruner_ros.runtime.streams import FrameLoss, stamp_of
 SECOND = 10**9
 MAX_INSTRUCTION_CHARACTERS = 4096
 # Reasons that are no drop: nothing was offered, so nothing was refused.
-WAITING = ('no_new_frame', 'not_due')
+WAITING = ('no_new_frame', 'not_due', 'waiting_state')
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ class ObservationCache:
         """Store the joints that the policy needs; messages about other joints are no drop."""
         with self._condition:
             stamp = self._stamp(message, received_ns, 'joint_state')
-            if not self._is_old(self._state.newest_ns('joint'), stamp, 'joint_state', strict=False):
+            newest = self._state.newest_ns('joint')
+            if not self._is_old(newest, stamp, 'joint_state', strict=False):
                 self._state.put_joints(stamp, message)
                 self._notify()
 
@@ -155,7 +156,7 @@ class ObservationCache:
             self._notify()
 
     def wait(self, timeout: float) -> bool:
-        """Block until something arrived since the last ``take``; False after ``timeout`` seconds."""
+        """Block until news since the last ``take``; False after ``timeout`` seconds."""
         with self._condition:
             return self._condition.wait_for(lambda: self._news, timeout)
 
@@ -176,12 +177,13 @@ class ObservationCache:
         with self._condition:
             return dict(self.drops), dict(self.warnings)
 
-    def take(self, now_ns: int, not_before_ns: Optional[int] = None) -> Take:
+    def take(self, now_ns: int, interval_ns: int = 0) -> Take:
         """Build an observation from the newest messages, if they fit together.
 
         Args:
             now_ns: the clock that ages are measured against.
-            not_before_ns: frames older than this are left alone: the next step is not due yet.
+            interval_ns: frames closer than this to the last observation are left alone: the next
+                step is not due yet.
         """
         with self._condition:
             self._news = False
@@ -189,7 +191,7 @@ class ObservationCache:
                 self._clock_jump()
             self._last_now = now_ns
             frames = {role: (one.message, one.stamp_ns) for role, one in self._cameras.items()}
-            reason, state, pose, stamp_ns = self._examine(now_ns, not_before_ns)
+            reason, state, pose, stamp_ns = self._examine(now_ns, interval_ns)
             instruction = self._instruction
             if reason:
                 self._count(reason, tuple(stamp for _, stamp in frames.values()))
@@ -207,7 +209,7 @@ class ObservationCache:
 
     # everything below runs under the lock, except where said otherwise
 
-    def _examine(self, now_ns: int, not_before_ns: Optional[int]) -> Tuple[str, Any, Any, int]:
+    def _examine(self, now_ns: int, interval_ns: int) -> Tuple[str, Any, Any, int]:
         """Say why no step is possible (or ''), and the state and pose that fit the frames."""
         limits = self._parameters
         age_limit = int(limits.max_image_age * SECOND)
@@ -225,12 +227,14 @@ class ObservationCache:
         if any(one.message is None for one in self._cameras.values()):
             return ('no_new_frame', *nothing)
         stamp_ns, skew = max(stamps), int(limits.max_skew * SECOND)
-        if not_before_ns is not None and stamp_ns < not_before_ns:
+        if self._last_stamp is not None and stamp_ns < self._last_stamp + interval_ns:
             return ('not_due', *nothing)
         if stamp_ns - min(stamps) > skew:
             return ('skew', *nothing)
         if not self._instruction:
             return (self._instruction_refusal, *nothing)
+        if limits.lock_step and not self._state.covers(stamp_ns):
+            return ('waiting_state', *nothing)
         reason, state, pose = self._state.at(stamp_ns, now_ns, age_limit, skew)
         return reason, state, pose, stamp_ns
 

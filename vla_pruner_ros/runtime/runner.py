@@ -1,12 +1,13 @@
 """Messages in, commands out: what the node and the replay both drive.
 
-One call of ``tick`` is: newest observation -> resets -> policy step -> safety -> command.  Whatever
-goes wrong becomes a counted reason, so a caller needs no error handling of its own.  ``tick`` belongs
-to one inference thread; ``update``, ``reset`` and everything on ``cache`` may be called from any
-thread and takes effect at the next tick.
+One call of ``tick`` is: newest observation -> resets -> policy step -> safety -> command.
+Whatever goes wrong becomes a counted reason, so a caller needs no error handling of its own.
+``tick`` belongs to one inference thread; ``update``, ``reset`` and everything on ``cache`` may be
+called from any thread and takes effect at the next tick.
 """
 from dataclasses import dataclass
 import threading
+import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from vla_pruner_ros.backends.base import Backend
@@ -68,10 +69,9 @@ class PolicyRunner:
         self._lock = threading.Lock()
         self._next_parameters: Optional[Parameters] = None
         self._requested: List[str] = []
-        self._last_stamp: Optional[int] = None
 
     def warm_up(self) -> None:
-        """Run the policy once on made-up input, so that the first real step is not the slow one."""
+        """Run the policy once on made-up input: the first run is always a slow one."""
         self.engine.warm_up()
 
     def update(self, parameters: Parameters) -> None:
@@ -105,7 +105,7 @@ class PolicyRunner:
                 one, computing takes no time: that is how a bag is replayed deterministically.
         """
         requested = self._begin()
-        take = self.cache.take(now_ns, self._due_ns(requested))
+        take = self.cache.take(now_ns, self._interval_ns(requested))
         if take.observation is None:
             return Tick(take.reason)
         resets = tuple(dict.fromkeys((*requested, *take.resets)))
@@ -115,17 +115,10 @@ class PolicyRunner:
             self.counters.reset(reason)
         if resets:
             self.commands.reset()
-        self._last_stamp = take.observation.stamp_ns
         try:
-            return self._answer(take.observation, resets, clock() if clock else now_ns, clock)
-        except UnsafeActionError as error:
-            return self._failed('unsafe_action', error, take.observation, resets)
-        except InputError as error:
-            return self._failed(error.reason, error, take.observation, resets)
-        except BackendError as error:
-            return self._failed('backend_error', error, take.observation, resets)
-        except VlaPrunerError as error:
-            return self._failed('error', error, take.observation, resets)
+            return self._answer(take.observation, resets, clock or (lambda: now_ns))
+        except Exception as error:  # a robot's node must outlive whatever a policy raises
+            return self._failed(error, take.observation, resets)
 
     def _begin(self) -> Tuple[str, ...]:
         with self._lock:
@@ -141,26 +134,36 @@ class PolicyRunner:
         with self._lock:
             del self._requested[:len(requested)]
 
-    def _due_ns(self, requested: Tuple[str, ...]) -> Optional[int]:
-        """Earliest stamp worth answering: when the executed part of the last chunk is over."""
-        if self.parameters.lock_step or self._last_stamp is None or requested:
-            return None
+    def _interval_ns(self, requested: Tuple[str, ...]) -> int:
+        """Time after an observation in which none is due: the executed part of its chunk."""
+        if self.parameters.lock_step or requested:
+            return 0
         # Half a control step of slack: camera and control periods need not divide each other.
         steps = min(self.parameters.execution_horizon, self.spec.action_horizon) - 0.5
-        return self._last_stamp + round(steps * self.spec.control_dt * SECOND)
+        return round(steps * self.spec.control_dt * SECOND)
 
-    def _answer(self, observation: Observation, resets: Tuple[str, ...], now_ns: int,
-                clock: Optional[Callable[[], int]]) -> Tick:
+    def _answer(self, observation: Observation, resets: Tuple[str, ...],
+                clock: Callable[[], int]) -> Tick:
         chunk, stats = self.engine.step(observation)
         self.counters.step(stats)
         full = self.commands.build(chunk, observation)
-        command, reason = trim(full, clock() if clock else now_ns, self.spec.control_dt,
+        command, reason = trim(full, clock(), self.spec.control_dt,
                                self.parameters.lock_step)
         if reason:
             self.counters.failure(reason)
         return Tick(reason, chunk, command, full, stats, observation, resets)
 
-    def _failed(self, reason: str, error: Exception, observation: Observation,
+    def _failed(self, error: Exception, observation: Observation,
                 resets: Tuple[str, ...]) -> Tick:
+        reason, message = 'internal_error', str(error)
+        if isinstance(error, InputError):
+            reason = error.reason
+        elif isinstance(error, UnsafeActionError):
+            reason = 'unsafe_action'
+        elif isinstance(error, BackendError):
+            reason = 'backend_error'
+        elif not isinstance(error, VlaPrunerError):
+            message = traceback.format_exc()
         self.counters.failure(reason)
-        return Tick(reason, observation=observation, resets=resets, message=str(error))
+        self.reset('failed_step')  # the policy's memory may hold half a step
+        return Tick(reason, observation=observation, resets=resets, message=message)

@@ -53,6 +53,15 @@ class StateStreams:
         stamps = [one.newest_ns for one in self._joints.values() if one.newest_ns is not None]
         return max(stamps) if stamps else None
 
+    def covers(self, stamp_ns: int) -> bool:
+        """Say whether every stream has reached ``stamp_ns``.
+
+        In lock step the image may overtake the state published with it, and the older sample would
+        make the episode depend on thread timing.
+        """
+        streams = [*self._joints.values(), *([self._poses] if self._needs_pose else [])]
+        return all(one.newest_ns is not None and one.newest_ns >= stamp_ns for one in streams)
+
     def clear(self) -> None:
         """Forget all samples."""
         self._poses.clear()

@@ -55,9 +55,9 @@ class History(Generic[T]):
 class FrameLoss:
     """Estimate of lost frames of one camera, from the stamps of those that arrived.
 
-    The expected period is the 10th percentile of the recent periods: with heavy loss the median is a
-    multiple of the true period, the shortest ones are not.  A pause is no loss: the caller says from
-    which gap on a silence counts as a pause.
+    The expected period is the 10th percentile of the recent periods: with heavy loss the median is
+    a multiple of the true period, the shortest ones are not.  A pause is no loss: the caller says
+    from which gap on a silence counts as a pause.
     """
 
     def __init__(self) -> None:
