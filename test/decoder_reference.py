@@ -46,12 +46,15 @@ def sequence(images: int = 1, actions: int = 3, causal: bool = False,
     return SequenceLayout(text.stop + actions, visual, text, slice(text.stop, text.stop + actions))
 
 
+NOTHING = Needs()
+
+
 class KeepThese(Pruner):
     """Keeps a given set per image and remembers what it was shown."""
 
     name = 'keep_these'
 
-    def __init__(self, kept: Sequence[Sequence[int]], prune_layer: int, needs: Needs = Needs()):
+    def __init__(self, kept: Sequence[Sequence[int]], prune_layer: int, needs: Needs = NOTHING):
         super().__init__(prune_layer)
         self.kept = [torch.tensor(sorted(one)) for one in kept]
         self._needs = needs
@@ -67,9 +70,14 @@ class KeepThese(Pruner):
 
 
 def selector(kept: Sequence[Sequence[int]], cut: int, tokens: int = 12,
-             needs: Needs = Needs()) -> TokenSelector:
+             needs: Needs = NOTHING) -> TokenSelector:
     """Return a selector that keeps ``kept`` (per image) before layer ``cut``."""
     return TokenSelector(KeepThese(kept, cut, needs), len(kept[0]), tokens)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(1, T, H * D) to (1, H, T, D)."""
+    return x.view(1, x.shape[1], heads, -1).transpose(1, 2)
 
 
 def masked_reference(model: Decoder, embeds: Tensor, remaining: Tensor, cut: int, causal: bool,
@@ -89,13 +97,9 @@ def masked_reference(model: Decoder, embeds: Tensor, remaining: Tensor, cut: int
     x = embeds
     for index, layer in enumerate(model.layers):
         normed, a = layer.input_layernorm(x), layer.self_attn
-
-        def split(t, heads):
-            return t.view(1, length, heads, a.head_dim).transpose(1, 2)
-
-        q = rotate(split(a.q_proj(normed), a.heads), cos, sin)
-        k = rotate(split(a.k_proj(normed), a.kv_heads), cos, sin)
-        v = split(a.v_proj(normed), a.kv_heads)
+        q = rotate(split_heads(a.q_proj(normed), a.heads), cos, sin)
+        k = rotate(split_heads(a.k_proj(normed), a.kv_heads), cos, sin)
+        v = split_heads(a.v_proj(normed), a.kv_heads)
         k, v = (t.repeat_interleave(a.heads // a.kv_heads, 1) for t in (k, v))
         scores = q @ k.transpose(2, 3) * a.head_dim ** -0.5
         if causal:

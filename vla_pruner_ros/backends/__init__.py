@@ -1,0 +1,49 @@
+"""The policy families: found by name, imported when first asked for.
+
+A backend class has ``load(checkpoint, device)``: a checkpoint directory (None = the weights
+shipped with it) and a torch device give a ready ``Backend``.
+"""
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from vla_pruner_ros.backends.base import Backend
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameters import Parameters
+
+REGISTRY = {
+    'pocket': 'vla_pruner_ros.backends.pocket.backend:PocketBackend',
+}
+
+
+def backend_class(name: str) -> Any:
+    """Import a backend class by its registry name.
+
+    Raises:
+        ConfigError: no such backend; the message lists the known ones.
+    """
+    if name not in REGISTRY:
+        raise ConfigError(f'backend is {name!r}; accepted: one of {", ".join(REGISTRY)}')
+    module, _, attribute = REGISTRY[name].partition(':')
+    return getattr(import_module(module), attribute)
+
+
+def load_backend(parameters: Parameters) -> Backend:
+    """Load the policy that ``parameters`` names (backend, checkpoint, device, threads).
+
+    Raises:
+        ConfigError: unknown backend, missing checkpoint directory or file, no such device.
+        BackendError: the checkpoint does not fit; the message names every wrong tensor.
+    """
+    found = backend_class(parameters.backend)
+    checkpoint = Path(parameters.checkpoint).expanduser() if parameters.checkpoint else None
+    if checkpoint is not None and not checkpoint.is_dir():
+        raise ConfigError(f'checkpoint is {parameters.checkpoint!r}, which is not a directory')
+    import torch
+
+    from vla_pruner_ros.backends.loading import torch_device
+    device = torch_device(parameters.device)
+    if parameters.threads:
+        torch.set_num_threads(parameters.threads)
+    loaded: Backend = found.load(checkpoint, device)
+    return loaded

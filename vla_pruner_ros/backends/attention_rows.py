@@ -1,9 +1,9 @@
 """Attention weights of a few query rows, beside SDPA.
 
 A token-selection method wants the weights of one row, or of some twenty text rows, to the visual
-columns.  SDPA returns no weights, and eager attention would materialise all of them.  So: scores of
-the wanted rows against ALL keys (the normaliser needs them), one log-sum-exp per row, and the
-exponential only at the wanted columns.  Exact, and below one per cent of a prefill.
+columns.  SDPA returns no weights, and eager attention would materialise all of them.  So: scores
+of the wanted rows against ALL keys (the normaliser needs them), one log-sum-exp per row, and the
+exponential only at the wanted columns.  Exact, and cheap beside the layer itself.
 """
 from typing import Optional
 

@@ -1,8 +1,8 @@
 """The backend seam: a policy family behind one call.
 
 A backend knows its checkpoint, its preprocessing and its decoder.  It does not know which pruner
-runs: it gets a ``TokenSelector`` (core/selection.py) that says where to cut, which signals to capture
-and, when asked at the cut, which visual tokens stay.
+runs: it gets a ``TokenSelector`` (core/selection.py) that says where to cut, which signals to
+capture and, when asked at the cut, which visual tokens stay.
 """
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -44,6 +44,14 @@ class Backend(ABC):
         Raises:
             BackendError: the model cannot answer (e.g. a token outside the action range).
         """
+
+    def example_observation(self) -> Observation:
+        """Return an input that the policy accepts (warm-up, benchmarks): noise, zero state."""
+        random = np.random.default_rng(0)
+        return Observation(
+            images={one.role: random.integers(0, 256, (one.height, one.width, 3), dtype=np.uint8)
+                    for one in self.spec.cameras},
+            state=np.zeros(len(self.spec.state_names)), instruction='warm up', stamp_ns=0)
 
     def reset(self) -> None:
         """Forget per-episode state (most backends have none)."""

@@ -1,10 +1,10 @@
 """A thin Llama-type decoder with Hugging Face state-dict names.
 
-What it knows: RMSNorm, rotary positions, grouped-query attention, gated MLP, and how to run them over
-an embedded sequence.  What it does not know: tokens, images, pruners, heads or checkpoints on disk.
+What it knows: RMSNorm, rotary positions, grouped-query attention, gated MLP, and how to run them
+over an embedded sequence.  What it does not know: tokens, images, pruners, heads or checkpoints.
 
-Layer weights are named as in ``transformers`` (``layers.0.self_attn.q_proj.weight`` ...), so a real
-Llama, Qwen2 or SmolLM2 ``state_dict`` loads with ``load_state_dict`` unchanged.
+Layer weights are named as in ``transformers`` (``layers.0.self_attn.q_proj.weight`` ...), so a
+real Llama, Qwen2 or SmolLM2 ``state_dict`` loads with ``load_state_dict`` unchanged.
 """
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -38,6 +38,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last dimension."""
         wide = x if x.dtype == torch.float64 else x.float()
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
         return self.weight * wide.to(x.dtype)
@@ -103,6 +104,7 @@ class GatedMLP(nn.Module):
         self.down_proj = nn.Linear(inner, hidden, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (..., hidden) to the same shape."""
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 

@@ -2,7 +2,8 @@
 
 After a cut at layer K the layers below K remember the whole prompt and the others only the kept
 rows.  Both lengths are known before the pass starts (the budget fixes them), so everything is
-allocated once, decode steps only copy into place, and shapes are the same at every step of a budget.
+allocated once, decode steps only copy into place, and shapes are the same at every step of one
+budget.
 """
 from typing import List, Sequence, Tuple
 

@@ -1,7 +1,8 @@
 """The hot path: one pass over a decoder in which visual rows are really removed before layer K.
 
-What it knows: the decoder's layers, where the visual, text and action rows are, and a selector that
-answers which visual tokens stay.  What it does not know: which method selects, images, words, heads.
+What it knows: the decoder's layers, where the visual, text and action rows are, and a selector
+that answers which visual tokens stay.  What it does not know: which method selects, images, words,
+heads.
 
 Removal is exact: position ids stay the original ones, kept rows keep their order, layers below K
 remember all rows and the others only the kept ones.  Two savings follow from what is needed later:
@@ -114,7 +115,7 @@ class PrunedPass:
         return PassResult(hidden, self._kept, sequence.remaining(self._kept, embeds.device))
 
     def _layer(self, index: int, layer: DecoderLayer, state: _State) -> _State:
-        """Keys and values of all rows; attention output and feed-forward of the rows needed next."""
+        """Keys and values of all rows; attention output and feed-forward of the rows needed."""
         attention, sequence = layer.self_attn, self._sequence
         normed = layer.input_layernorm(state.x)
         keys, values = attention.keys_values(normed, state.cos, state.sin)

@@ -52,7 +52,7 @@ class SequenceLayout:
         return slice(begin, begin + tokens)
 
     def semantic(self, kind: str) -> slice:
-        """Query rows of the semantic score: ``last_token``, ``text`` or ``all`` (of the prompt)."""
+        """Query rows of the semantic score: ``last_token``, ``text`` or ``all`` of the prompt."""
         if kind == 'last_token':
             return slice(self.text.stop - 1, self.text.stop)
         if kind == 'text':

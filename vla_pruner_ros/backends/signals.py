@@ -20,10 +20,11 @@ def check_cut(selector: TokenSelector, layers: int) -> Optional[int]:
     if cut is None:
         return None
     if not 0 <= cut < layers:
-        raise BackendError(f'cannot cut before layer {cut}: the decoder has layers 0..{layers - 1}')
+        raise BackendError(f'cannot cut before layer {cut}: the decoder has layers '
+                           f'0..{layers - 1}')
     if cut == 0 and (needs.prefill_rows or needs.text_states or needs.attention_output):
-        raise BackendError('a cut before layer 0 has no attention to read; use a pruner that needs '
-                           'only embeddings or a prune_layer of at least 1')
+        raise BackendError('a cut before layer 0 has no attention to read; use a pruner that '
+                           'needs only embeddings, or a prune_layer of at least 1')
     return cut
 
 
