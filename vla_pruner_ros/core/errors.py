@@ -1,4 +1,4 @@
-"""The package's own exceptions: what a user did wrong, what a model did wrong, what a robot must not do."""
+"""The package's own exceptions: a user's mistake, a model's failure, a danger to the robot."""
 
 
 class VlaPrunerError(Exception):

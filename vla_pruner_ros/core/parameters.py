@@ -6,7 +6,7 @@ whether it may change while the policy runs.  A ``Parameters`` object is an immu
 Nothing here knows ROS.
 """
 import dataclasses
-from dataclasses import dataclass, field, Field, fields
+from dataclasses import dataclass, Field, field, fields
 import math
 from typing import Any, cast, Dict, List, Mapping, Optional, Tuple
 
@@ -39,8 +39,8 @@ class Parameters:
     seed: int = _param(0, 'model', 'Seed of the random pruner.', low=0, high=2**31 - 1)
 
     # pruning
-    token_budget: int = _param(64, 'pruning', 'Visual tokens kept per image after the cut; 0 or at '
-                               'least as many as the image has = keep all.',
+    token_budget: int = _param(64, 'pruning', 'Visual tokens kept per image after the cut; 0 or '
+                               'at least as many as the image has = keep all.',
                                low=0, high=4096, live=True)
     pruner: str = _param('vla_pruner', 'pruning', 'Token selection method.', choices=PRUNERS,
                          live=True)
@@ -51,7 +51,8 @@ class Parameters:
                          'fill of unseen tokens, no refresh, no image-change veto.',
                          choices=('default', 'paper'), live=True)
     semantic_query: str = _param('auto', 'pruning', 'Prompt rows whose attention is the semantic '
-                                 'score; auto = last_token on causal, text on bidirectional models.',
+                                 'score; auto = last_token on causal, text on bidirectional '
+                                 'models.',
                                  choices=('auto', 'last_token', 'text', 'all'), live=True)
     action_layers: str = _param('latter_half', 'pruning', "Layers whose action attention is read: "
                                 "'latter_half' or 'layer:N'.", live=True)
@@ -83,30 +84,31 @@ class Parameters:
 
     # inputs
     camera_topics: Tuple[str, ...] = _param(
-        ('corner=/camera/image_raw',), 'inputs', "One 'role=topic' per camera of the policy; a topic "
-        "that ends in /compressed, or 'role=topic@compressed', is a CompressedImage.")
+        ('corner=/camera/image_raw',), 'inputs', "One 'role=topic' per camera of the policy; a "
+        "topic that ends in /compressed, or 'role=topic@compressed', is a CompressedImage.")
     joint_state_topic: str = _param('/joint_states', 'inputs', 'sensor_msgs/JointState topic; '
                                     'empty = none.')
-    pose_topic: str = _param('/ee_pose', 'inputs', 'geometry_msgs/PoseStamped of the end effector; '
-                             'empty = none.')
+    pose_topic: str = _param('/ee_pose', 'inputs', 'geometry_msgs/PoseStamped of the end '
+                             'effector; empty = none.')
     instruction_topic: str = _param('/instruction', 'inputs', 'std_msgs/String topic.')
     instruction: str = _param('', 'inputs', 'Instruction used until one arrives on the topic.',
                               live=True)
     state_sources: Tuple[str, ...] = _param(
         (), 'inputs', "Where each state value of the policy comes from: 'name=joint.JOINT', "
-        "'name=pose.x' (x y z qx qy qz qw) or 'name=const.0.5'; empty = the defaults of the policy.")
+        "'name=pose.x' (x y z qx qy qz qw) or 'name=const.0.5'; empty = the defaults of the "
+        'policy.')
     max_image_age: float = _param(0.5, 'inputs', 'Oldest usable image and joint state, seconds.',
                                   low=0.01, high=60.0, live=True)
-    max_skew: float = _param(0.1, 'inputs', 'Largest stamp difference between cameras, and between '
-                             'camera and state, seconds.', low=0.001, high=60.0, live=True)
+    max_skew: float = _param(0.1, 'inputs', 'Largest stamp difference between cameras, and '
+                             'between camera and state, seconds.', low=0.001, high=60.0, live=True)
     max_gap: float = _param(2.0, 'inputs', 'Silence longer than this resets the policy, seconds.',
                             low=0.05, high=600.0, live=True)
 
     # outputs
     dry_run: bool = _param(False, 'outputs', 'Publish chunks on ~/dry_run/* only; the robot gets '
                            'nothing.', live=True)
-    execution_horizon: int = _param(4, 'outputs', 'Actions of a chunk that are executed before the '
-                                    'next one is due.', low=1, high=1000, live=True)
+    execution_horizon: int = _param(4, 'outputs', 'Actions of a chunk that are executed before '
+                                    'the next one is due.', low=1, high=1000, live=True)
     joint_names: Tuple[str, ...] = _param((), 'outputs', 'Joint names of published joint chunks; '
                                           'empty = the action names of the policy.')
     base_frame: str = _param('base', 'outputs', 'frame_id of published chunks.')
@@ -116,17 +118,18 @@ class Parameters:
     gripper_hysteresis: float = _param(0.1, 'outputs', 'The gripper changes its mind only beyond '
                                        'this distance from the middle (fraction of the range).',
                                        low=0.0, high=0.49, live=True)
-    publish_overlay: bool = _param(True, 'outputs', 'Publish the kept-token overlay while somebody '
-                                   'subscribes.', live=True)
+    publish_overlay: bool = _param(True, 'outputs', 'Publish the kept-token overlay while '
+                                   'somebody subscribes.', live=True)
 
     # safety
-    max_step: Tuple[float, ...] = _param((), 'safety', 'Largest change per control step, one value '
-                                         'for all actions or one each (action units); empty = off.',
+    max_step: Tuple[float, ...] = _param((), 'safety', 'Largest change per control step, one '
+                                         'value for all actions or one each (action units); '
+                                         'empty = off.',
                                          live=True)
     position_low: Tuple[float, ...] = _param((), 'safety', 'Lower position limits (end effector '
                                              'x y z, or per joint); empty = off.', live=True)
     position_high: Tuple[float, ...] = _param((), 'safety', 'Upper position limits.', live=True)
-    max_velocity: Tuple[float, ...] = _param((), 'safety', 'Velocity limits, units per second, one '
+    max_velocity: Tuple[float, ...] = _param((), 'safety', 'Velocity limits, units per second, '
                                              'for all or one each; empty = off.', live=True)
     watchdog_timeout: float = _param(1.0, 'safety', 'Seconds without a fresh chunk until the '
                                      'watchdog acts.', low=0.05, high=60.0, live=True)
@@ -136,8 +139,8 @@ class Parameters:
 
     # runtime
     autostart: bool = _param(True, 'runtime', 'Configure and activate at start.')
-    lock_step: bool = _param(False, 'runtime', 'Answer every image exactly once and never trim past '
-                             'points: for simulators that wait for the policy.')
+    lock_step: bool = _param(False, 'runtime', 'Answer every image exactly once and never trim '
+                             'past points: for simulators that wait for the policy.')
     target_period: float = _param(0.2, 'runtime', 'Wanted seconds per control step; slower ones '
                                   'show as a warning in diagnostics.', low=0.001, high=60.0,
                                   live=True)
@@ -173,10 +176,18 @@ class Parameters:
         result._check_together()
         return result
 
+    def effective(self) -> 'Parameters':
+        """Return the snapshot with its preset applied: what the algorithms really run with."""
+        if self.preset == 'paper':
+            return dataclasses.replace(self, unseen='zero', refresh_period=0,
+                                       reuse_image_change=0.0)
+        return self
+
     def _check_together(self) -> None:
         if len(self.position_low) != len(self.position_high):
-            raise ConfigError(f'position_low has {len(self.position_low)} values and position_high '
-                              f'{len(self.position_high)}; give both the same length')
+            raise ConfigError(f'position_low has {len(self.position_low)} values and '
+                              f'position_high {len(self.position_high)}; give both the same '
+                              'length')
         for low, high in zip(self.position_low, self.position_high):
             if not low < high:
                 raise ConfigError(f'position_low {low} is not below position_high {high}')

@@ -24,7 +24,8 @@ class TokenSelector:
         step: policy calls since the last reset.
     """
 
-    def __init__(self, pruner: Optional[Pruner], budget: int, tokens_per_image: int, step: int = 0):
+    def __init__(self, pruner: Optional[Pruner], budget: int, tokens_per_image: int,
+                 step: int = 0):
         self._pruner = pruner
         self.budget = budget if 0 < budget < tokens_per_image else tokens_per_image
         self.tokens_per_image = tokens_per_image
@@ -44,7 +45,7 @@ class TokenSelector:
 
     @property
     def needs(self) -> Needs:
-        """Signals to capture now: cut signals only when cutting, action rows whenever asked for."""
+        """Signals to capture now: cut signals only when cutting, action rows whenever wanted."""
         if self._pruner is None:
             return Needs()
         needs = self._pruner.needs
@@ -54,7 +55,8 @@ class TokenSelector:
         """Ask the pruner for every image; per image ``budget`` sorted indices.
 
         Raises:
-            BackendError: the pruner returned another number of tokens than the budget.
+            BackendError: the pruner returned another number of tokens than the budget, or indices
+                that are not ascending or not of this image.
         """
         if self._pruner is None:
             raise BackendError('choose() was called on a selector without a pruner')
@@ -62,10 +64,17 @@ class TokenSelector:
         kept = [self._pruner.select(one, self.budget) for one in signals]
         self.select_ms = (time.perf_counter() - begin) * 1e3
         for one in kept:
-            if one.numel() != self.budget:
-                raise BackendError(f'pruner {self._pruner.name!r} kept {one.numel()} visual tokens, '
-                                   f'the budget is {self.budget}')
+            self._check(self._pruner.name, one.detach().cpu().numpy())
         return kept
+
+    def _check(self, name: str, kept: np.ndarray) -> None:
+        # A wrong index would gather a wrong row silently: everything still runs, on garbage.
+        if len(kept) != self.budget:
+            raise BackendError(f'pruner {name!r} kept {len(kept)} visual tokens, the budget is '
+                               f'{self.budget}')
+        if kept[0] < 0 or kept[-1] >= self.tokens_per_image or (kept[1:] <= kept[:-1]).any():
+            raise BackendError(f'pruner {name!r} answered indices that are not ascending within '
+                               f'0 .. {self.tokens_per_image - 1}: {kept.tolist()}')
 
     def feedback(self, feedbacks: Sequence[Feedback]) -> None:
         """Show the pruner what the action tokens attended to, then close the step."""

@@ -45,8 +45,10 @@ class PolicySpec:
     """What a policy needs and gives; constant after loading.
 
     ``action_kind`` is ``'ee_delta'`` (metres / radians per control step, then the gripper) or
-    ``'joint_position'`` (radians).  ``gripper_index`` is the gripper's column in an action or None;
-    ``gripper_open`` / ``gripper_closed`` are the policy's own values for the two ends.
+    ``'joint_position'`` (radians).  ``gripper_index`` is the gripper's column in an action or
+    None;
+    ``gripper_open`` / ``gripper_closed`` are the policy's own values for the two ends.  ``causal``
+    tells whether the prompt runs under a causal mask or every row sees every other.
     """
 
     name: str
@@ -63,6 +65,7 @@ class PolicySpec:
     gripper_open: float = 1.0
     gripper_closed: float = -1.0
     max_instruction_words: int = 256
+    causal: bool = True
 
     @property
     def tokens_per_image(self) -> int:
@@ -115,7 +118,8 @@ class StepStats:
     Attributes:
         stages_ms: stage name -> milliseconds; stages: ``preprocess``, ``vision``, ``decoder``,
             ``select`` (part of decoder time, reported separately), ``head``, ``total``.
-        kept: per image, sorted indices of the visual tokens kept (all of them when unpruned).
+        kept: per image, sorted indices of the visual tokens kept (all of them when unpruned);
+            an empty tuple for a reused step, which looked at nothing.
         tokens_per_image: M.
         token_budget: budget asked for.
         pruner: name of the pruner.
@@ -125,6 +129,7 @@ class StepStats:
         reuse_reason: ``'reused'``, or why not (a veto name, see core/reuse.py).
         flops: multiply-adds of the decoder pass (0 for a reused step).
         revision: revision of the parameter snapshot used.
+        limited: limit name (core/safety.py) -> number of action values it changed.
     """
 
     stages_ms: Mapping[str, float]
@@ -138,3 +143,4 @@ class StepStats:
     reuse_reason: str = 'off'
     flops: float = 0.0
     revision: int = 0
+    limited: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,80 @@
+"""The token-selection methods: one file each, found by name, imported when first asked for."""
+from importlib import import_module
+from typing import Type
+
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.pruners.base import Pruner
+from vla_pruner_ros.core.types import PolicySpec
+
+#: Layers of the decoder that the papers' prune layers refer to (Llama-2-7B).
+REFERENCE_LAYERS = 32
+
+_METHODS = 'vla_pruner_ros.core.pruners.'
+REGISTRY = {
+    'none': _METHODS + 'keep_all:KeepAll',
+    'random': _METHODS + 'random_tokens:RandomTokens',
+    'uniform': _METHODS + 'uniform:Uniform',
+    'fastv': _METHODS + 'fastv:FastV',
+    'sparsevlm': _METHODS + 'sparsevlm:SparseVLM',
+    'divprune': _METHODS + 'divprune:DivPrune',
+    'prefill_only': _METHODS + 'prefill_only:PrefillOnly',
+    'action_only': _METHODS + 'action_only:ActionOnly',
+    'score_fusion': _METHODS + 'score_fusion:ScoreFusion',
+    'flashvla': _METHODS + 'flashvla:FlashVLA',
+    'vla_pruner': _METHODS + 'vla_pruner:VlaPruner',
+}
+
+
+def pruner_class(name: str) -> Type[Pruner]:
+    """Import a method by its registry name.
+
+    Raises:
+        ConfigError: no such method; the message lists the known ones.
+    """
+    if name not in REGISTRY:
+        raise ConfigError(f'pruner is {name!r}; accepted: one of {", ".join(REGISTRY)}')
+    module, _, attribute = REGISTRY[name].partition(':')
+    found: Type[Pruner] = getattr(import_module(module), attribute)
+    return found
+
+
+def resolve_layer(method: Type[Pruner], prune_layer: int, decoder_layers: int) -> int:
+    """Decoder layer before which ``method`` cuts.
+
+    A ``prune_layer`` below 0 takes the paper's layer, scaled from 32 layers to this decoder: at
+    least 1 for methods that the paper runs inside the decoder, and never behind the last layer.
+
+    Raises:
+        ConfigError: the layer does not exist, or is 0 for a method that reads decoder signals.
+    """
+    lowest = 1 if method.reads_decoder else 0
+    highest = max(lowest, decoder_layers - 1)
+    if prune_layer < 0:
+        if method.reference_layer == 0:
+            return 0
+        scaled = round(method.reference_layer * decoder_layers / REFERENCE_LAYERS)
+        return min(max(1, scaled), highest)
+    if not lowest <= prune_layer <= highest:
+        why = (f'pruner {method.name!r} reads signals at the layer before the cut'
+               if prune_layer < lowest else f'the decoder has {decoder_layers} layers')
+        raise ConfigError(f'prune_layer is {prune_layer}, but {why}; accepted for this pruner: '
+                          f'{lowest} to {highest}, or -1 for its default')
+    return prune_layer
+
+
+def make_pruner(parameters: Parameters, spec: PolicySpec, causal: bool) -> Pruner:
+    """Make the pruner that ``parameters`` asks for.
+
+    Args:
+        parameters: snapshot; its preset is applied here.
+        spec: of the policy; the default prune layer scales with its decoder.
+        causal: the prefill runs under a causal mask (decides ``semantic_query: auto``).
+
+    Raises:
+        ConfigError: unknown method, or a prune layer that does not fit it.
+    """
+    parameters = parameters.effective()
+    method = pruner_class(parameters.pruner)
+    layer = resolve_layer(method, parameters.prune_layer, spec.decoder_layers)
+    return method.build(parameters, layer, causal)

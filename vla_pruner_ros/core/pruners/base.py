@@ -1,8 +1,8 @@
 """The pruner seam: what a token-selection method may ask for, and what it must answer.
 
-A pruner never sees a model, a cache or a topic.  It says which signals it ``needs`` (nothing else is
-computed), gets them per image, and returns which visual tokens to keep.  After the step it is shown
-the attention that the action tokens paid.  Methods that need only a score derive from
+A pruner never sees a model, a cache or a topic.  It says which signals it ``needs`` (nothing else
+is computed), gets them per image, and returns which visual tokens to keep.  After the step it is
+shown the attention that the action tokens paid.  Methods that need only a score derive from
 ``ScorePruner``.
 """
 from abc import ABC, abstractmethod
@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Optional, Tuple
 
 from torch import Tensor
+
+from vla_pruner_ros.core.errors import BackendError
+from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.pruners.ops import top_k
 
 #: Which query rows of the prefill give the semantic score.
 SEMANTIC_QUERIES = ('last_token', 'text', 'all')
@@ -86,6 +90,15 @@ class Pruner(ABC):
     name: ClassVar[str]
     #: Paper or origin, one line.
     source: ClassVar[str] = ''
+    #: Prune layer of the paper on a decoder of 32 layers; 0 = before the first layer.
+    reference_layer: ClassVar[int] = 0
+    #: The method reads signals at layer ``prune_layer - 1``, so it cannot cut before layer 0.
+    reads_decoder: ClassVar[bool] = False
+
+    @classmethod
+    def build(cls, parameters: Parameters, prune_layer: int, causal: bool) -> 'Pruner':
+        """Make one from a parameter snapshot; ``causal`` tells the mask of the model."""
+        return cls(prune_layer)
 
     def __init__(self, prune_layer: int = 0):
         """Cut before decoder layer ``prune_layer`` (0 = before the first layer)."""
@@ -102,7 +115,7 @@ class Pruner(ABC):
 
     @abstractmethod
     def select(self, signals: Signals, budget: int) -> Tensor:
-        """Return ``budget`` sorted int64 indices in [0, M) of the tokens to keep (0 < budget < M)."""
+        """Return the ``budget`` (0 < budget < M) ascending int64 indices of the tokens to keep."""
 
     def observe(self, feedback: Feedback) -> None:
         """Take in the action attention of one image; called once per image after each step."""
@@ -112,6 +125,9 @@ class Pruner(ABC):
 
     def reset(self) -> None:
         """Forget everything carried over steps (new episode, instruction, camera, clock jump)."""
+
+    def inherit(self, previous: 'Pruner') -> None:
+        """Take over what ``previous`` remembers, where that is still valid for this method."""
 
 
 class ScorePruner(Pruner):
@@ -123,5 +139,51 @@ class ScorePruner(Pruner):
 
     def select(self, signals: Signals, budget: int) -> Tensor:
         """Top-``budget`` by score, ascending indices (ties: lower index first)."""
-        from vla_pruner_ros.core.pruners.ops import top_k
         return top_k(self.score(signals), budget)
+
+
+class AttentionPruner(Pruner):
+    """Reads prefill attention at layer ``prune_layer - 1``: the semantic score.
+
+    ``S_vl[m] = mean over the asked prompt rows of A[i, m]`` (heads are averaged by the backend).
+    """
+
+    reads_decoder = True
+
+    def __init__(self, prune_layer: int = 1, semantic_query: str = 'last_token'):
+        """Read the rows named by ``semantic_query`` (one of ``SEMANTIC_QUERIES``)."""
+        super().__init__(prune_layer)
+        self.semantic_query = semantic_query
+
+    @classmethod
+    def build(cls, parameters: Parameters, prune_layer: int, causal: bool) -> 'Pruner':
+        """Resolve ``auto``: an all-rows or text mean under a causal mask favours early patches."""
+        return cls(prune_layer, resolve_query(parameters.semantic_query, causal))
+
+    @property
+    def needs(self) -> Needs:
+        """Prefill attention of the asked rows."""
+        return Needs(prefill_rows=self.semantic_query)
+
+    def semantic_score(self, signals: Signals) -> Tensor:
+        """(M,) semantic score."""
+        return required(signals.prefill_attention, 'prefill_attention', self.name).mean(dim=0)
+
+
+def resolve_query(semantic_query: str, causal: bool) -> str:
+    """Turn ``auto`` into the rows that work: last token on causal models, text otherwise."""
+    if semantic_query != 'auto':
+        return semantic_query
+    return 'last_token' if causal else 'text'
+
+
+def required(signal: Optional[Tensor], what: str, pruner: str) -> Tensor:
+    """Return a signal that the pruner asked for, or say that the backend left it out.
+
+    Raises:
+        BackendError: the signal is None.
+    """
+    if signal is None:
+        raise BackendError(f'pruner {pruner!r} asked for {what} and the backend did not '
+                           'capture it')
+    return signal

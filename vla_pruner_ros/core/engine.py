@@ -1,0 +1,222 @@
+"""The control step: observation in, action chunk out.  Read this file first.
+
+    observation -> reuse gate -> backend (with the pruner at layer K) -> finite check -> limits ->
+    chunk
+
+It knows the order of things and whose memories must be cleared when.  It does not know images on
+topics, models, attention or token-selection methods: those sit behind the backend and pruner
+seams. One thread calls ``step`` and ``reset``; ``update`` may come from another one.
+"""
+from collections import Counter
+import dataclasses
+import time
+from typing import Counter as CounterType
+from typing import Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+from vla_pruner_ros.backends.base import Backend, Prediction
+from vla_pruner_ros.core.errors import BackendError, UnsafeActionError, VlaPrunerError
+from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.pruners import make_pruner
+from vla_pruner_ros.core.reuse import INSTRUCTION, REUSED, ReuseGate, thumbnail
+from vla_pruner_ros.core.safety import check_actions, check_limits, joint_start, limit_actions
+from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.types import ActionChunk, Observation, StepStats
+
+#: A change of one of these makes a new pruner; all others leave its memory alone.
+PRUNER_PARAMETERS = ('pruner', 'prune_layer', 'preset', 'semantic_query', 'action_layers',
+                     'temporal_window', 'temporal_decay', 'unseen', 'refresh_period', 'seed')
+#: Most model runs that ``warm_up`` spends on getting past the unpruned first steps.
+WARM_UP_RUNS = 8
+
+
+class PolicyEngine:
+    """A policy with pruned visual tokens and action reuse.
+
+    Args:
+        backend: the loaded policy.
+        parameters: first snapshot.
+
+    Attributes:
+        resets: reason -> how often memories were cleared for it.
+        limited: limit name -> action values changed since the start.
+        steps: control steps answered.
+
+    Raises:
+        ConfigError: the parameters do not fit the policy.
+    """
+
+    def __init__(self, backend: Backend, parameters: Parameters):
+        self.backend = backend
+        self.spec = backend.spec
+        self.resets: CounterType[str] = Counter()
+        self.limited: CounterType[str] = Counter()
+        self.steps = 0
+        check_limits(parameters, self.spec)
+        self._pruner = make_pruner(parameters, self.spec, self.spec.causal)
+        self._gate = ReuseGate(self.spec)
+        self._accepted = (0, parameters)  # one tuple: swapped in one assignment
+        self._revision, self._parameters = self._accepted
+        self._effective = parameters.effective()
+        self._runs = 0  # model runs since the last reset
+        self._instruction: Optional[str] = None
+
+    @property
+    def parameters(self) -> Parameters:
+        """The snapshot accepted last; it takes effect at the next step."""
+        return self._accepted[1]
+
+    @property
+    def reuse_counts(self) -> Mapping[str, int]:
+        """Reuse reason (core/reuse.py) -> how many steps it decided."""
+        return self._gate.counts
+
+    def update(self, parameters: Parameters) -> None:
+        """Accept a new snapshot for the next step, or refuse it and keep the present one.
+
+        Raises:
+            ConfigError: the parameters do not fit the policy.
+        """
+        check_limits(parameters, self.spec)
+        # Made only to refuse here instead of in the middle of a step.
+        make_pruner(parameters, self.spec, self.spec.causal)
+        self._accepted = (self._accepted[0] + 1, parameters)
+
+    def reset(self, reason: str) -> None:
+        """Clear every memory (attention, actions, thumbnails) and count why."""
+        self.resets[reason] += 1
+        self._clear(reason)
+
+    def warm_up(self) -> None:
+        """Run the model on a made-up observation until it has also run pruned, then forget it.
+
+        At least twice, because the first run pays for allocation.  All memories are cleared after
+        it.
+
+        Raises:
+            BackendError: the policy cannot run; better known now than in motion.
+        """
+        observation = synthetic_observation(self)
+        self._take_up()
+        for run in range(WARM_UP_RUNS):
+            selector = self._selector()
+            self._predict(observation, selector)
+            if run >= 1 and selector.unpruned_reason not in ('warm_up', 'refresh'):
+                break
+        self._clear('warm_up')
+
+    def step(self, observation: Observation) -> Tuple[ActionChunk, StepStats]:
+        """Answer one observation.
+
+        Returns:
+            The chunk ((rows, D); fewer rows than the action horizon after a reuse) and what
+            happened.
+
+        Raises:
+            BackendError: the model failed; memories were cleared.
+            UnsafeActionError: the actions must not reach the robot; memories were cleared.
+        """
+        begin = time.perf_counter()
+        self._take_up()
+        if self._instruction not in (None, observation.instruction):
+            self.reset(INSTRUCTION)
+        self._instruction = observation.instruction
+
+        thumbnails = self._thumbnails(observation)
+        reason = self._gate.decide(self._effective, thumbnails)
+        if reason == REUSED:
+            actions = self._gate.take(self._effective.execution_horizon)
+            stages: Dict[str, float] = {}
+            stats = self._stats(kept=(), pruned=False, unpruned_reason='', reused=True)
+        else:
+            selector = self._selector()
+            prediction = self._predict(observation, selector)
+            actions, stages = prediction.actions, dict(prediction.stages_ms)
+            self._gate.record(actions, prediction.kept, self._effective.execution_horizon,
+                              thumbnails, joint_start(self.spec, observation))
+            pruned = any(len(one) < self.spec.tokens_per_image for one in prediction.kept)
+            stats = self._stats(kept=prediction.kept, pruned=pruned,
+                                unpruned_reason=selector.unpruned_reason, flops=prediction.flops)
+        try:
+            actions, limited = limit_actions(actions, observation, self.spec, self._effective)
+        except UnsafeActionError:
+            self.reset('unsafe_action')
+            raise
+        self.limited.update(limited)
+        self.steps += 1
+        stages['total'] = (time.perf_counter() - begin) * 1e3
+        return (ActionChunk(actions, observation.stamp_ns, self.spec.control_dt),
+                dataclasses.replace(stats, stages_ms=stages, reuse_reason=reason, limited=limited))
+
+    def _predict(self, observation: Observation, selector: TokenSelector) -> Prediction:
+        """Run the model; whatever goes wrong, no half-updated memory survives it."""
+        try:
+            prediction = self.backend.predict_action_chunk(observation, selector)
+            check_actions(prediction.actions, self.spec)
+        except UnsafeActionError:
+            self.reset('unsafe_action')
+            raise
+        except BackendError:
+            self.reset('backend_error')
+            raise
+        except VlaPrunerError:  # an unusable input: it is dropped, no memory was touched
+            raise
+        except Exception as error:
+            self.reset('backend_error')
+            raise BackendError(f'policy {self.spec.name!r} failed: '
+                               f'{type(error).__name__}: {error}') from error
+        self._runs += 1
+        return prediction
+
+    def _selector(self) -> TokenSelector:
+        return TokenSelector(self._pruner, self._effective.token_budget,
+                             self.spec.tokens_per_image, step=self._runs)
+
+    def _take_up(self) -> None:
+        """Make the accepted snapshot the active one; clear only what it invalidates."""
+        revision, new = self._accepted
+        if revision == self._revision:
+            return
+        old, self._parameters, self._revision = self._parameters, new, revision
+        self._effective = new.effective()
+        if _differ(old, new, PRUNER_PARAMETERS):
+            previous, self._pruner = self._pruner, make_pruner(new, self.spec, self.spec.causal)
+            self._pruner.inherit(previous)
+            self._gate.clear()  # kept sets of two methods say nothing about each other
+        elif _differ(old, new, ('execution_horizon',)):
+            self._gate.clear()  # which rows were executed is no longer known
+
+    def _clear(self, reason: str) -> None:
+        self._pruner.reset()
+        self.backend.reset()
+        self._gate.clear(reason)
+        self._runs = 0
+        self._instruction = None
+
+    def _thumbnails(self, observation: Observation) -> Dict[str, np.ndarray]:
+        if not self._effective.reuse or self._effective.reuse_image_change == 0.0:
+            return {}
+        return {role: observation.thumbnails[role] if role in observation.thumbnails
+                else thumbnail(image) for role, image in observation.images.items()}
+
+    def _stats(self, kept: Tuple[np.ndarray, ...], pruned: bool, unpruned_reason: str,
+               reused: bool = False, flops: float = 0.0) -> StepStats:
+        return StepStats(
+            stages_ms={}, kept=kept, tokens_per_image=self.spec.tokens_per_image,
+            token_budget=self._effective.token_budget, pruner=self._effective.pruner,
+            pruned=pruned, unpruned_reason=unpruned_reason, reused=reused, flops=flops,
+            revision=self._revision)
+
+
+def synthetic_observation(engine: PolicyEngine) -> Observation:
+    """Noise images and a zero state in the sizes the policy asks for."""
+    random = np.random.default_rng(0)
+    return Observation(
+        images={one.role: random.integers(0, 256, (one.height, one.width, 3), dtype=np.uint8)
+                for one in engine.spec.cameras},
+        state=np.zeros(len(engine.spec.state_names)), instruction='warm up', stamp_ns=0)
+
+
+def _differ(old: Parameters, new: Parameters, names: Tuple[str, ...]) -> bool:
+    return any(getattr(old, name) != getattr(new, name) for name in names)

@@ -1,0 +1,22 @@
+"""`action_only`: VLA-Pruner without the semantic half (an ablation of arXiv 2511.16449)."""
+from torch import Tensor
+
+from vla_pruner_ros.core.pruners.action_attention import ActionAttentionPruner
+from vla_pruner_ros.core.pruners.base import Needs, ScorePruner, Signals
+
+
+class ActionOnly(ActionAttentionPruner, ScorePruner):
+    """Top-k of the smoothed action score alone."""
+
+    name = 'action_only'
+    source = 'arXiv 2511.16449, ablation'
+    reads_decoder = False
+
+    @property
+    def needs(self) -> Needs:
+        """Action attention only, so this one may cut before the first layer."""
+        return Needs(action_rows=self.action_layers)
+
+    def score(self, signals: Signals) -> Tensor:
+        """(M,) smoothed action score."""
+        return self.action_score(signals)

@@ -1,0 +1,25 @@
+"""`score_fusion`: one score from both halves (an ablation of arXiv 2511.16449).
+
+The two scores are averaged instead of pooled.  Each is first scaled to sum to one over the image:
+prefill attention and smoothed action attention put different shares of their mass on the image,
+and without this the larger one would decide alone.
+"""
+from torch import Tensor
+
+from vla_pruner_ros.core.pruners.action_attention import ActionAttentionPruner
+from vla_pruner_ros.core.pruners.base import ScorePruner, Signals
+
+
+class ScoreFusion(ActionAttentionPruner, ScorePruner):
+    """Top-k of the mean of the two scores, each scaled to sum to one."""
+
+    name = 'score_fusion'
+    source = 'arXiv 2511.16449, ablation'
+
+    def score(self, signals: Signals) -> Tensor:
+        """(M,) fused score."""
+        return 0.5 * (_share(self.semantic_score(signals)) + _share(self.action_score(signals)))
+
+
+def _share(score: Tensor) -> Tensor:
+    return score / score.sum().clamp(min=1e-30)
