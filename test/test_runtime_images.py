@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vla_pruner_ros.core.errors import InputError
-from vla_pruner_ros.runtime.images import THUMBNAIL, thumbnail, to_rgb
+from vla_pruner_ros.runtime.images import to_rgb
 
 cv2 = pytest.importorskip('cv2', reason='OpenCV is needed for YUV, Bayer and compressed images')
 
@@ -147,15 +147,3 @@ def test_unusable_images_are_refused_with_a_named_reason(bad, reason, words):
 
 def test_a_padded_jpeg_is_complete():
     assert to_rgb(compressed(broken_jpeg(1.0) + bytes(30))).shape == (64, 64, 3)
-
-
-def test_thumbnail_holds_means_of_its_cells():
-    picture = np.zeros((128, 64, 3), np.uint8)
-    picture[64:] = (30, 60, 90)
-    small = thumbnail(picture)
-    assert small.shape == (THUMBNAIL, THUMBNAIL) and small.dtype == np.float32
-    assert (small[:16] == 0).all() and (small[16:] == 60).all()
-
-
-def test_thumbnail_of_an_image_smaller_than_itself():
-    assert (thumbnail(np.full((5, 7, 3), 9, np.uint8)) == 9).all()

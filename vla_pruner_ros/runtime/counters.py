@@ -17,7 +17,6 @@ class Counters:
         self._lock = threading.Lock()
         self.steps = 0
         self.reused = 0
-        self.resets: 'Counter[str]' = Counter()
         self.failures: 'Counter[str]' = Counter()
         self.limited: 'Counter[str]' = Counter()
         self.reuse_reasons: 'Counter[str]' = Counter()
@@ -30,6 +29,7 @@ class Counters:
             self.steps += 1
             self.reused += stats.reused
             self.reuse_reasons[stats.reuse_reason] += 1
+            self.limited.update(stats.limited)
             if not stats.pruned and not stats.reused:
                 self.unpruned_reasons[stats.unpruned_reason] += 1
             if stats.reused:  # a median over model runs and reused steps would describe neither
@@ -37,20 +37,10 @@ class Counters:
             for name, value in stats.stages_ms.items():
                 self._stages.setdefault(name, deque(maxlen=WINDOW)).append(value)
 
-    def reset(self, reason: str) -> None:
-        """Count one reset of the policy's memory."""
-        with self._lock:
-            self.resets[reason] += 1
-
     def failure(self, reason: str) -> None:
         """Count one step without a usable answer."""
         with self._lock:
             self.failures[reason] += 1
-
-    def limit(self, names: 'Counter[str]') -> None:
-        """Count limits that changed an action."""
-        with self._lock:
-            self.limited.update(names)
 
     def stages_ms(self) -> Dict[str, float]:
         """Rolling median milliseconds per stage, over model runs only."""
@@ -61,7 +51,7 @@ class Counters:
         """All counts as plain dictionaries (JSON)."""
         stages = self.stages_ms()
         with self._lock:
-            return {'steps': self.steps, 'reused': self.reused, 'resets': dict(self.resets),
+            return {'steps': self.steps, 'reused': self.reused,
                     'failures': dict(self.failures), 'limited': dict(self.limited),
                     'reuse_reasons': dict(self.reuse_reasons),
                     'unpruned_reasons': dict(self.unpruned_reasons), 'stages_ms': stages}

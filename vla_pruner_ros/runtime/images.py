@@ -12,7 +12,6 @@ import numpy as np
 
 from vla_pruner_ros.core.errors import InputError, MissingDependencyError
 
-THUMBNAIL = 32  # pixels per side
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG', b'IEND'
 TAIL = 64  # bytes searched for the end marker: some drivers pad the buffer
@@ -80,22 +79,6 @@ def to_rgb(message: Any) -> np.ndarray:
     if layout.colour == 'grey':
         return np.repeat(pixels, 3, axis=2)
     return _convert(pixels, layout.colour, encoding)
-
-
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Small grey picture (THUMBNAIL, THUMBNAIL) float32 in 0..255 of an RGB image (H, W, 3).
-
-    Means over at least a few pixels per cell, so that sensor noise hardly shows; pixels between
-    them are skipped, because this runs for every frame used.
-    """
-    stride = max(1, min(image.shape[:2]) // (4 * THUMBNAIL))
-    grey = image[::stride, ::stride].mean(axis=2, dtype=np.float32)
-    for axis in (0, 1):
-        edges = np.arange(THUMBNAIL) * grey.shape[axis] // THUMBNAIL
-        counts = np.maximum(np.diff(np.append(edges, grey.shape[axis])), 1)
-        shape = (-1, 1) if axis == 0 else (1, -1)
-        grey = np.add.reduceat(grey, edges, axis=axis) / counts.reshape(shape).astype(np.float32)
-    return np.asarray(grey, np.float32)
 
 
 def _rows(data: np.ndarray, height: int, row: int, step: int, encoding: str) -> np.ndarray:

@@ -16,8 +16,8 @@ import numpy as np
 from vla_pruner_ros.core.errors import ConfigError, InputError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
-from vla_pruner_ros.runtime.images import thumbnail, to_rgb
-from vla_pruner_ros.runtime.sources import parse_state_sources
+from vla_pruner_ros.runtime.images import to_rgb
+from vla_pruner_ros.runtime.sources import state_sources
 from vla_pruner_ros.runtime.state import StateStreams
 from vla_pruner_ros.runtime.streams import FrameLoss, stamp_of
 
@@ -72,7 +72,7 @@ class ObservationCache:
         self._condition = threading.Condition()
         self._news = False
         self._cameras = {camera.role: _Camera() for camera in spec.cameras}
-        self._state = StateStreams(spec, parse_state_sources(parameters.state_sources, spec),
+        self._state = StateStreams(spec, state_sources(parameters, spec),
                                    bool(parameters.pose_topic))
         self._instruction = ''
         self._instruction_refusal = 'no_instruction'
@@ -202,10 +202,9 @@ class ObservationCache:
                 images[role] = to_rgb(message)
             except InputError as error:
                 return self._broken(role, message, error)
-        small = {role: thumbnail(image) for role, image in images.items()}
         with self._condition:
             resets = self._used(images, frames, stamp_ns, instruction)
-        return Take(Observation(images, state, instruction, stamp_ns, pose, small), '', resets)
+        return Take(Observation(images, state, instruction, stamp_ns, pose), '', resets)
 
     # everything below runs under the lock, except where said otherwise
 

@@ -75,7 +75,12 @@ class PolicyRunner:
         self.engine.warm_up()
 
     def update(self, parameters: Parameters) -> None:
-        """Use a new snapshot from the next tick on."""
+        """Use a new snapshot from the next tick on.
+
+        Raises:
+            ConfigError: it does not fit the policy; the present one stays in use.
+        """
+        self.engine.update(parameters)
         with self._lock:
             self._next_parameters = parameters
         self.cache.update(parameters)
@@ -91,10 +96,10 @@ class PolicyRunner:
         self.reset('activation')
 
     def diagnostics(self) -> Dict[str, Any]:
-        """All counts as plain data: counters, drops and warnings by reason, cameras."""
+        """All counts as plain data: counters, resets, drops and warnings by reason, cameras."""
         drops, warnings = self.cache.counts()
-        return {**self.counters.snapshot(), 'drops': drops, 'warnings': warnings,
-                'cameras': self.cache.cameras()}
+        return {**self.counters.snapshot(), 'resets': dict(self.engine.resets), 'drops': drops,
+                'warnings': warnings, 'cameras': self.cache.cameras()}
 
     def tick(self, now_ns: int, clock: Optional[Callable[[], int]] = None) -> Tick:
         """Answer the newest observation, if there is one that is due.
@@ -112,7 +117,6 @@ class PolicyRunner:
         self._forget(requested)
         for reason in resets:
             self.engine.reset(reason)
-            self.counters.reset(reason)
         if resets:
             self.commands.reset()
         try:
@@ -126,7 +130,6 @@ class PolicyRunner:
             requested = tuple(self._requested)
         if parameters is not None:
             self.parameters = parameters
-            self.engine.update(parameters)
             self.commands.update(parameters)
         return requested
 
@@ -165,5 +168,4 @@ class PolicyRunner:
         elif not isinstance(error, VlaPrunerError):
             message = traceback.format_exc()
         self.counters.failure(reason)
-        self.reset('failed_step')  # the policy's memory may hold half a step
         return Tick(reason, observation=observation, resets=resets, message=message)

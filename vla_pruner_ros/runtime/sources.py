@@ -8,13 +8,14 @@ import math
 from typing import Dict, Optional, Sequence, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 
 POSE_FIELDS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 # What a policy that names its state in the usual way needs no configuration for.
 DEFAULT_SOURCES = {
-    'ee_x': 'pose.x', 'ee_y': 'pose.y', 'ee_z': 'pose.z',
-    'ee_qx': 'pose.qx', 'ee_qy': 'pose.qy', 'ee_qz': 'pose.qz', 'ee_qw': 'pose.qw',
+    **{prefix + field: f'pose.{field}' for field in POSE_FIELDS for prefix in ('', 'ee_')},
+    'gripper_opening': 'joint.gripper',
 }
 
 
@@ -77,8 +78,8 @@ def parse_camera_topics(entries: Sequence[str],
 def parse_state_sources(entries: Sequence[str], spec: PolicySpec) -> Tuple[StateSource, ...]:
     """Read ``state_sources``, in the order of the policy's state names.
 
-    A state name without an entry gets its default: the pose for ``ee_x`` and its like, else the
-    joint of the same name.
+    A state name without an entry gets its default: the pose for ``x``, ``ee_x`` and their like,
+    else the joint of the same name.
 
     Raises:
         ConfigError: bad text, a state name the policy does not have, or one that comes twice.
@@ -94,6 +95,24 @@ def parse_state_sources(entries: Sequence[str], spec: PolicySpec) -> Tuple[State
         given[name] = _source(name, text, entry)
     return tuple(given.get(name) or _source(name, DEFAULT_SOURCES.get(name, f'joint.{name}'), name)
                  for name in spec.state_names)
+
+
+def state_sources(parameters: Parameters, spec: PolicySpec) -> Tuple[StateSource, ...]:
+    """State sources of a policy, checked against the topics that are configured.
+
+    Raises:
+        ConfigError: as ``parse_state_sources``, or a source's topic is not configured.
+    """
+    sources = parse_state_sources(parameters.state_sources, spec)
+    topics = {'joint': ('joint_state_topic', parameters.joint_state_topic),
+              'pose': ('pose_topic', parameters.pose_topic)}
+    for source in sources:
+        name, topic = topics.get(source.kind, ('', 'none needed'))
+        if not topic:
+            raise ConfigError(f"state value {source.name!r} comes from '{source.kind}."
+                              f"{source.key}', but {name} is empty; set {name}, or give "
+                              f"'{source.name}=const.NUMBER' in state_sources")
+    return sources
 
 
 def _source(name: str, text: str, entry: str) -> StateSource:
