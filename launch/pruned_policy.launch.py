@@ -1,0 +1,71 @@
+r"""Start the node pruned_policy: deployment facts are arguments, tuning is YAML.
+
+    ros2 launch vla_pruner_ros pruned_policy.launch.py device:=cuda \
+        camera_topics:="['front=/camera/image_raw']" params_file:=/my/tuning.yaml
+
+An argument that is left empty does not override the YAML file.  The node configures and activates
+itself (parameter ``autostart``), so no lifecycle manager is needed.
+"""
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode
+from launch_ros.parameter_descriptions import ParameterFile
+import yaml
+
+from launch import LaunchDescription
+from vla_pruner_ros.ros.shipped import process_environment, shipped_file
+
+# Arguments that are parameters of the node; each overrides the YAML file when it is not empty.
+PARAMETER_ARGUMENTS = {
+    'backend': 'Policy family to load.',
+    'checkpoint': 'Checkpoint directory.',
+    'device': 'Torch device: cpu, cuda or cuda:N.',
+    'camera_topics': "List of 'role=topic', in brackets: \"['front=/camera/image_raw']\".",
+    'joint_state_topic': 'sensor_msgs/JointState topic.',
+    'pose_topic': 'geometry_msgs/PoseStamped topic of the end effector.',
+    'instruction_topic': 'std_msgs/String topic.',
+    'instruction': 'Instruction used until one arrives on the topic.',
+    'joint_names': 'List of joint names of published joint chunks, in brackets.',
+    'base_frame': 'frame_id of published chunks.',
+    'dry_run': 'true: publish on ~/dry_run/* only.',
+    'autostart': 'false: wait for ros2 lifecycle set.',
+    'lock_step': 'true: for simulators that wait for the policy.',
+}
+OTHER_ARGUMENTS = {
+    'params_file': ('', 'YAML file with tuning; empty = the shipped config/pruned_policy.yaml.'),
+    'namespace': ('', 'Namespace of the node.'),
+    'node_name': ('pruned_policy', 'Name of the node.'),
+    'use_sim_time': ('false', 'true: take time from /clock (simulator, bag replay).'),
+    'log_level': ('info', 'debug, info, warn, error or fatal.'),
+}
+TEXT = ('backend', 'checkpoint', 'device', 'joint_state_topic', 'pose_topic', 'instruction_topic',
+        'instruction', 'base_frame')
+
+
+def _node(context):
+    def value(name):
+        return LaunchConfiguration(name).perform(context)
+
+    overrides = {'use_sim_time': value('use_sim_time').lower() in ('true', '1')}
+    for name in PARAMETER_ARGUMENTS:
+        given = value(name)
+        if given:
+            # Text stays text ("instruction:=5" is no number); lists and booleans are YAML.
+            overrides[name] = given if name in TEXT else yaml.safe_load(given)
+    params_file = value('params_file') or str(shipped_file('config/pruned_policy.yaml'))
+    return [LifecycleNode(
+        package='vla_pruner_ros', executable='pruned_policy', name=value('node_name'),
+        namespace=value('namespace'), output='screen', emulate_tty=True,
+        parameters=[ParameterFile(params_file, allow_substs=True), overrides],
+        ros_arguments=['--log-level', value('log_level')])]
+
+
+def generate_launch_description():
+    """Describe the launch."""
+    arguments = [DeclareLaunchArgument(name, default_value='', description=words)
+                 for name, words in PARAMETER_ARGUMENTS.items()]
+    arguments += [DeclareLaunchArgument(name, default_value=default, description=words)
+                  for name, (default, words) in OTHER_ARGUMENTS.items()]
+    environment = [SetEnvironmentVariable(name, value)
+                   for name, value in process_environment().items()]
+    return LaunchDescription([*arguments, *environment, OpaqueFunction(function=_node)])

@@ -1,0 +1,109 @@
+"""What the node says about itself: ``/diagnostics`` for tools, ``~/status`` (JSON) for programs.
+
+``summarise`` turns numbers into a level and a sentence and needs no ROS; the rest is message
+plumbing.
+"""
+import json
+from typing import Any, Dict, List, Mapping, Optional, Tuple, TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import String
+
+from vla_pruner_ros.ros import qos
+from vla_pruner_ros.ros.facts import Trends
+from vla_pruner_ros.ros.messages import time_message
+
+if TYPE_CHECKING:
+    from vla_pruner_ros.ros.session import Session
+
+OK, WARN, ERROR = 0, 1, 2
+LOSS_WARNING = 0.1  # share of lost frames that is worth a word
+
+
+def summarise(facts: Mapping[str, Any]) -> Tuple[int, str]:
+    """Level and sentence from the facts of ``Session.facts`` (or of an unconfigured node)."""
+    if facts.get('failure'):
+        return ERROR, f'configuration failed: {facts["failure"]}'
+    if facts['state'] != 'active':
+        return OK, facts['state']
+    problems: List[str] = []
+    level = OK
+    if facts['watchdog_tripped']:
+        level = ERROR
+        problems.append(f'no chunk for {facts["silence_s"]:.1f} s '
+                        f'({facts["reason"] or "no input"})')
+    elif facts['reason']:
+        level = WARN
+        problems.append(f'waiting: {facts["reason"]}')
+    total = facts['stages_ms'].get('total', 0.0)
+    if total > facts['target_period'] * 1e3:
+        level = max(level, WARN)
+        problems.append(f'a step takes {total:.0f} ms, wanted are '
+                        f'{facts["target_period"] * 1e3:.0f} ms')
+    for role, camera in facts['cameras'].items():
+        if camera['lost_share'] > LOSS_WARNING:
+            level = max(level, WARN)
+            problems.append(
+                f'camera {role} loses {camera["lost_share"]:.0%} of its frames on the way: start '
+                'its driver and this node with FASTRTPS_DEFAULT_PROFILES_FILE and '
+                f'FASTDDS_DEFAULT_PROFILES_FILE set to {facts["dds_profile"]}')
+        elif camera['publishers'] and not camera['received']:
+            level = max(level, WARN)
+            problems.append(
+                f'camera {role} has a publisher on {camera["topic"]} but no frame arrives: '
+                'message type, quality of service, or images larger than the shared-memory '
+                f'segment (set FASTRTPS_DEFAULT_PROFILES_FILE to {facts["dds_profile"]} for both '
+                'processes)')
+        elif not camera['publishers']:
+            level = max(level, WARN)
+            problems.append(f'nobody publishes {camera["topic"]} (camera {role})')
+    return level, '; '.join(problems) or 'running'
+
+
+def flatten(facts: Mapping[str, Any], prefix: str = '') -> List[Tuple[str, str]]:
+    """Nested facts -> (dotted key, text) rows."""
+    rows: List[Tuple[str, str]] = []
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            rows += flatten(value, f'{prefix}{key}.')
+        else:
+            rows.append((f'{prefix}{key}', f'{value:.4g}' if isinstance(value, float)
+                         else str(value)))
+    return rows
+
+
+class Reporter:
+    """Publishers of diagnostics and status; lives as long as the node, in every state."""
+
+    def __init__(self, node: LifecycleNode):
+        """Advertise the two topics."""
+        self._node = node
+        self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics',
+                                                  qos.diagnostics())
+        self._status = node.create_publisher(String, '~/status', qos.latched())
+        self._level = OK
+        self._trends = Trends()
+
+    def diagnose(self, facts: Dict[str, Any], session: 'Optional[Session]') -> None:
+        """Publish one DiagnosticArray; log when the level changes."""
+        if session is not None:
+            facts = self._trends.add(facts, session)
+        level, sentence = summarise(facts)
+        status = DiagnosticStatus(level=bytes([level]), message=sentence,
+                                  name=f'{self._node.get_name()}: policy',
+                                  hardware_id=str(facts.get('backend', '')))
+        status.values = [KeyValue(key=key, value=value) for key, value in flatten(facts)]
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = time_message(self._node.get_clock().now().nanoseconds)
+        self._diagnostics.publish(array)
+        if level != self._level:
+            if level == OK:
+                self._node.get_logger().info(f'diagnostics: {sentence}')
+            else:
+                self._node.get_logger().warning(f'diagnostics: {sentence}')
+            self._level = level
+
+    def status(self, facts: Mapping[str, Any]) -> None:
+        """Publish the latched JSON status."""
+        self._status.publish(String(data=json.dumps(facts, sort_keys=True)))

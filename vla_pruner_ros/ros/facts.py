@@ -1,0 +1,117 @@
+"""Collects what a session knows into plain data (JSON types) for diagnostics and status."""
+from collections import deque
+from typing import Any, Deque, Dict, Mapping, Tuple, TYPE_CHECKING
+
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.types import StepStats
+from vla_pruner_ros.ros.shipped import DDS_PROFILE, shipped_file
+from vla_pruner_ros.runtime.runner import Tick
+
+if TYPE_CHECKING:
+    from vla_pruner_ros.ros.session import Session
+
+SECOND = 10**9
+
+
+def step_facts(tick: Tick, stats: StepStats, revision: int) -> Dict[str, Any]:
+    """Facts of one policy step; ``revision`` counts the parameter changes it has seen."""
+    return {
+        'stamp_ns': tick.observation.stamp_ns if tick.observation else 0,
+        'published': tick.command is not None,
+        'reason': tick.reason,
+        'pruner': stats.pruner,
+        'token_budget': stats.token_budget,
+        'kept': [len(one) for one in stats.kept],
+        'tokens_per_image': stats.tokens_per_image,
+        'pruned': stats.pruned,
+        'unpruned_reason': stats.unpruned_reason,
+        'reused': stats.reused,
+        'reuse_reason': stats.reuse_reason,
+        'stages_ms': {name: round(float(value), 3) for name, value in stats.stages_ms.items()},
+        'flops': float(stats.flops),
+        'resets': list(tick.resets),
+        'revision': revision,
+    }
+
+
+def session_facts(session: 'Session') -> Dict[str, Any]:
+    """Everything about a configured policy."""
+    parameters, now = session.live.snapshot, session.now()
+    counts = session.runner.diagnostics()
+    cameras = counts.pop('cameras')
+    return {
+        'backend': session.spec.name,
+        'action_kind': session.spec.action_kind,
+        'pruner': parameters.pruner,
+        'token_budget': parameters.token_budget,
+        'revision': session.live.current[0],
+        'dry_run': parameters.dry_run,
+        'target_period': parameters.target_period,
+        'reason': session.reason,
+        'exceptions': session.exceptions,
+        'watchdog_trips': session.watchdog.trips,
+        'watchdog_tripped': session.watchdog.tripped,
+        'silence_s': session.watchdog.silence_ns(now) / SECOND,
+        'reuse_rate': counts['reused'] / counts['steps'] if counts['steps'] else 0.0,
+        **counts,
+        'cameras': {camera.role: {
+            'topic': camera.topic,
+            'middleware_lost': session.inputs.middleware_lost[camera.role],
+            **cameras[camera.role]} for camera in session.inputs.cameras},
+        'last_step': session.last_step,
+    }
+
+
+class Window:
+    """Growth of counters over the last seconds."""
+
+    def __init__(self, seconds: float = 10.0):
+        """Look back ``seconds``."""
+        self._span = int(seconds * SECOND)
+        self._samples: Deque[Tuple[int, Dict[str, float]]] = deque()
+
+    def growth(self, now_ns: int, counters: Mapping[str, float]) -> Tuple[Dict[str, float], float]:
+        """Return (counter -> increase, seconds it took) against the oldest sample kept."""
+        if self._samples and now_ns < self._samples[-1][0]:
+            self._samples.clear()
+        self._samples.append((now_ns, dict(counters)))
+        while len(self._samples) > 2 and now_ns - self._samples[0][0] > self._span:
+            self._samples.popleft()
+        begin, before = self._samples[0]
+        return ({name: value - before.get(name, 0.0) for name, value in counters.items()},
+                (now_ns - begin) / SECOND)
+
+
+class Trends:
+    """Rates over the last seconds, and what only the graph knows; asked once per diagnostics."""
+
+    def __init__(self) -> None:
+        """Start without history."""
+        self._window = Window()
+
+    def add(self, facts: Dict[str, Any], session: 'Session') -> Dict[str, Any]:
+        """Return the facts with ``rate_hz`` and, per camera, loss, rate and publishers."""
+        counters = {'steps': float(facts['steps'])}
+        for role, camera in facts['cameras'].items():
+            counters[f'received {role}'] = camera['received']
+            counters[f'lost {role}'] = camera['lost']
+        growth, seconds = self._window.growth(session.now(), counters)
+        cameras = {}
+        for role, camera in facts['cameras'].items():
+            received, lost = growth[f'received {role}'], growth[f'lost {role}']
+            cameras[role] = {
+                **camera,
+                'lost_share': lost / (lost + received) if received else 0.0,
+                'received_hz': received / seconds if seconds else 0.0,
+                'publishers': session.inputs.publishers(camera['topic'])}
+        return {**facts, 'cameras': cameras,
+                'rate_hz': growth['steps'] / seconds if seconds else 0.0,
+                'dds_profile': dds_profile()}
+
+
+def dds_profile() -> str:
+    """Path of the shipped Fast DDS profile, or its name where it is not installed."""
+    try:
+        return str(shipped_file(DDS_PROFILE))
+    except ConfigError:
+        return DDS_PROFILE

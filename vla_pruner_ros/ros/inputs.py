@@ -1,0 +1,101 @@
+"""Subscriptions of the policy node: callbacks store the newest message and nothing more."""
+from typing import Any, List, Optional, Tuple
+
+from geometry_msgs.msg import PoseStamped
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import String
+
+from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.types import PolicySpec
+from vla_pruner_ros.ros import qos
+from vla_pruner_ros.runtime.observations import ObservationCache
+from vla_pruner_ros.runtime.sources import parse_camera_topics
+
+
+class Inputs:
+    """Feeds an ``ObservationCache`` from topics.
+
+    Args:
+        node: makes the subscriptions; its clock stamps the arrivals.
+        spec: cameras that the policy needs.
+        parameters: topic names.
+        cache: where messages go.
+
+    Raises:
+        ConfigError: ``camera_topics`` does not fit the policy.
+    """
+
+    def __init__(self, node: LifecycleNode, spec: PolicySpec, parameters: Parameters,
+                 cache: ObservationCache):
+        """Subscribe to everything."""
+        self.cameras = parse_camera_topics(parameters.camera_topics, spec)
+        self.middleware_lost = {camera.role: 0 for camera in self.cameras}
+        self._joints: Tuple[Optional[JointState], int] = (None, 0)  # newest and its arrival
+        self._pose: Tuple[Optional[PoseStamped], int] = (None, 0)
+        self._node = node
+        self._cache = cache
+        self._subscriptions: List[Any] = []
+        for camera in self.cameras:
+            self._camera(camera.role, camera.topic, camera.compressed)
+        if parameters.joint_state_topic:
+            self._sensor(JointState, parameters.joint_state_topic, self._on_joints)
+        if parameters.pose_topic:
+            self._sensor(PoseStamped, parameters.pose_topic, self._on_pose)
+        self._subscriptions.append(node.create_subscription(
+            String, parameters.instruction_topic, self._on_instruction, qos.instruction()))
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        for one in self._subscriptions:
+            self._node.destroy_subscription(one)
+        self._subscriptions.clear()
+
+    def publishers(self, topic: str) -> int:
+        """How many publishers of a topic are known."""
+        return self._node.count_publishers(topic)
+
+    def measured(self, now_ns: int,
+                 age_ns: int) -> Tuple[Optional[JointState], Optional[PoseStamped]]:
+        """Newest joint state and pose, None where it arrived more than ``age_ns`` ago."""
+        (joints, joints_ns), (pose, pose_ns) = self._joints, self._pose
+        return (joints if abs(now_ns - joints_ns) <= age_ns else None,
+                pose if abs(now_ns - pose_ns) <= age_ns else None)
+
+    def _now(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def _sensor(self, kind: Any, topic: str, callback: Any, on_lost: Any = None) -> None:
+        for lost in (on_lost, None):
+            try:
+                self._subscriptions.append(self._node.create_subscription(
+                    kind, topic, callback, qos.sensor(),
+                    event_callbacks=qos.subscription_events(topic, self._node.get_logger(), lost),
+                    qos_overriding_options=QoSOverridingOptions.with_default_policies()))
+                return
+            except qos.UnsupportedEventTypeError:  # this middleware does not count lost messages
+                if lost is None:
+                    raise
+
+    def _camera(self, role: str, topic: str, compressed: bool) -> None:
+        def on_image(message: Any) -> None:
+            self._cache.put_image(role, message, self._now())
+
+        def on_lost(count: int) -> None:
+            self.middleware_lost[role] += count
+
+        self._sensor(CompressedImage if compressed else Image, topic, on_image, on_lost)
+
+    def _on_joints(self, message: JointState) -> None:
+        now = self._now()
+        self._joints = (message, now)
+        self._cache.put_joint_state(message, now)
+
+    def _on_pose(self, message: PoseStamped) -> None:
+        now = self._now()
+        self._pose = (message, now)
+        self._cache.put_pose(message, now)
+
+    def _on_instruction(self, message: String) -> None:
+        self._cache.put_instruction(message.data, self._now())

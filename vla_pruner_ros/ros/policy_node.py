@@ -1,0 +1,206 @@
+"""The node ``pruned_policy``: life cycle, parameters and start; the work is done by ``Session``.
+
+Imports no model code until it is configured, so that ``main`` can still set the process
+environment (OpenMP reads its policy when it is loaded).
+"""
+import os
+import signal
+import sys
+import threading
+import traceback
+from typing import Any, Callable, Dict, List, Optional, TYPE_CHECKING
+
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+
+from vla_pruner_ros.core.errors import ConfigError, VlaPrunerError
+from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.ros.diagnostics import Reporter
+from vla_pruner_ros.ros.parameters import LiveParameters
+from vla_pruner_ros.ros.shipped import process_environment
+
+if TYPE_CHECKING:
+    from vla_pruner_ros.backends.base import Backend
+    from vla_pruner_ros.ros.session import Session
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+def _load(parameters: Parameters) -> 'Backend':
+    from vla_pruner_ros.backends import load_backend
+    return load_backend(parameters)
+
+
+class PolicyNode(LifecycleNode):
+    """Managed node around one policy.
+
+    Args:
+        load: parameters -> backend.
+        node_name: default name.
+        options: of ``rclpy.node.Node``.
+
+    Raises:
+        ConfigError: a parameter given at start is refused.
+    """
+
+    def __init__(self, load: 'Callable[[Parameters], Backend]' = _load,
+                 node_name: str = 'pruned_policy', **options: Any):
+        super().__init__(node_name, **options)
+        self.session: 'Optional[Session]' = None
+        self._load = load
+        self._state = 'unconfigured'
+        self._failure = ''
+        self.live = LiveParameters(self)
+        self._reporter = Reporter(self)
+        self.create_service(Trigger, '~/reset', self._on_reset)
+        self._wall_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._report_timer = self.create_timer(1 / self.live.snapshot.status_rate, self._report,
+                                               clock=self._wall_clock)
+        self._show()
+
+    def autostart(self) -> bool:
+        """Configure and activate if the parameter says so; False when that failed."""
+        if not self.live.snapshot.autostart:
+            return True
+        return bool(self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS)
+
+    # ---- transitions; rclpy swallows their exceptions, so each is logged here
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load and warm up the policy, open its topics; on failure stay unconfigured."""
+        from vla_pruner_ros.ros.session import Session
+        try:
+            self.live.configured = True  # nothing that shapes the model may change from here on
+            self.session = Session(self, self.live, self._load, self._reporter)
+            self.live.fits = self.session.fits
+            super().on_configure(state)
+        except Exception as error:
+            self._teardown()
+            # The first line says what to do; the traceback is for whoever wrote the backend.
+            self._failure = str(error) if isinstance(error, VlaPrunerError) else repr(error)
+            self.get_logger().error(f'configuration failed: {self._failure}\n'
+                                    f'{traceback.format_exc()}')
+            return self._entered('unconfigured', FAILURE)
+        self._failure = ''
+        self.destroy_timer(self._report_timer)
+        self._report_timer = self.create_timer(1 / self.live.snapshot.status_rate, self._report,
+                                               clock=self._wall_clock)
+        self.get_logger().info(f'policy {self.session.spec.name!r} is ready')
+        return self._entered('inactive', SUCCESS)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget everything old, then answer images."""
+        return self._guarded('activate', state, 'active')
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop; publish the safe action."""
+        return self._guarded('deactivate', state, 'inactive')
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and withdraw the topics."""
+        self._teardown()
+        return self._entered('unconfigured', SUCCESS)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As cleanup, from any state."""
+        self._teardown()
+        return self._entered('finalized', SUCCESS)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As cleanup; the node can be configured again."""
+        self._teardown()
+        return self._entered('unconfigured', SUCCESS)
+
+    def _guarded(self, verb: str, state: LifecycleState, after: str) -> TransitionCallbackReturn:
+        assert self.session is not None  # the state machine allows this only when configured
+        try:
+            if verb == 'activate':
+                super().on_activate(state)  # enables the publishers
+                self.session.activate()
+            else:
+                self.session.deactivate()
+                super().on_deactivate(state)
+        except Exception:
+            self.get_logger().error(f'{verb} failed:\n{traceback.format_exc()}')
+            return TransitionCallbackReturn.ERROR
+        return self._entered(after, SUCCESS)
+
+    def _teardown(self) -> None:
+        session, self.session = self.session, None
+        self.live.fits = lambda parameters: None
+        try:
+            if session is not None:
+                session.close()
+        except Exception:
+            self.get_logger().error(f'clean-up failed:\n{traceback.format_exc()}')
+        self.live.configured = False
+
+    def _entered(self, state: str, result: TransitionCallbackReturn) -> TransitionCallbackReturn:
+        self._state = state
+        self._show()
+        return result
+
+    # ---- what the node says
+
+    def facts(self) -> Dict[str, Any]:
+        """Plain data for diagnostics and status."""
+        facts: Dict[str, Any] = {'state': self._state, 'failure': self._failure,
+                                 'revision': self.live.current[0]}
+        return {**facts, **self.session.facts()} if self.session is not None else facts
+
+    def _show(self) -> None:
+        self._reporter.status(self.facts())
+
+    def _report(self) -> None:
+        self._reporter.diagnose(self.facts(), self.session)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self.session is None:
+            response.success, response.message = False, f'the node is {self._state}'
+        else:
+            self.session.request_reset()
+            response.success = True
+            response.message = 'the policy forgets everything before its next step'
+        return response
+
+
+def main(args: Optional[List[str]] = None,
+         load: 'Callable[[Parameters], Backend]' = _load) -> int:
+    """Run the node until SIGINT or SIGTERM; both stop it cleanly, after a safe action.
+
+    Returns:
+        0, or 1 when a parameter given at start is refused.
+    """
+    os.environ.update(process_environment())
+    # rclpy's own handlers end the context at once: no safe action could be published any more.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    node: Optional[PolicyNode] = None
+    try:
+        node = PolicyNode(load)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        node.autostart()
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+        if node.facts()['state'] != 'finalized':
+            node.trigger_shutdown()
+        executor.shutdown()
+        return 0
+    except ConfigError as error:
+        rclpy.logging.get_logger('pruned_policy').fatal(str(error))
+        return 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,243 @@
+"""One configured policy: model thread, inputs, outputs, watchdog.
+
+Made when the node is configured, closed when it is cleaned up; everything that was set up is
+undone by the same ``close``, also when setting up failed half-way.  Two threads: the executor
+(callbacks, heartbeat) and the inference thread (``_step``).  What goes to the robot is published
+under ``_gate``, so nothing leaves after ``deactivate`` has returned.
+"""
+from contextlib import ExitStack
+import threading
+import time
+import traceback
+from typing import Any, Callable, Dict, Optional
+
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode
+
+from vla_pruner_ros.backends.base import Backend
+from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.pruners import make_pruner
+from vla_pruner_ros.core.safety import check_limits
+from vla_pruner_ros.ros.diagnostics import Reporter
+from vla_pruner_ros.ros.facts import session_facts, step_facts
+from vla_pruner_ros.ros.inputs import Inputs
+from vla_pruner_ros.ros.parameters import LiveParameters
+from vla_pruner_ros.ros.publishers import Publishers
+from vla_pruner_ros.ros.twist_stream import TwistStream
+from vla_pruner_ros.ros.watchdog import Watchdog
+from vla_pruner_ros.ros.worker import Worker
+from vla_pruner_ros.runtime.commands import EndEffectorCommand
+from vla_pruner_ros.runtime.observations import WAITING
+from vla_pruner_ros.runtime.runner import PolicyRunner, Tick
+
+SECOND = 10**9
+HEARTBEAT = 1 / 30  # seconds; velocity controllers want 20 Hz or more
+IDLE_WAIT = 0.1  # seconds until an idle inference thread looks again whether inputs went stale
+LOG_EVERY = 5.0  # seconds between repeats of a message
+PAUSE_AFTER_ERROR = 0.05  # seconds; keeps a step that fails at once from spinning
+
+Load = Callable[[Parameters], Backend]
+
+
+class Session:
+    """A loaded policy on its topics.
+
+    Args:
+        node: owns clock, logger and topics.
+        live: parameters.
+        load: parameters -> backend; runs on the inference thread.
+        reporter: status after each step.
+
+    Raises:
+        VlaPrunerError: parameters, checkpoint or policy do not fit; nothing is left behind.
+    """
+
+    def __init__(self, node: LifecycleNode, live: LiveParameters, load: Load, reporter: Reporter):
+        self.node = node
+        self.live = live
+        self.reporter = reporter
+        self.watchdog = Watchdog()
+        self.twists = TwistStream()
+        self.active = False
+        self.reason = ''
+        self.exceptions = 0
+        self.last_step: Dict[str, Any] = {}
+        self.revision = -1
+        self._epoch = 0
+        self._failing = False
+        self._dry_run = live.snapshot.dry_run
+        self._gate = threading.RLock()
+        self._logged: Dict[str, float] = {}
+        self._stack = ExitStack()
+        try:
+            self._build(load)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _build(self, load: Load) -> None:
+        revision, parameters = self.live.current
+        self.worker = Worker('inference', self._on_error)
+        self._stack.callback(self.worker.close)
+        backend = self.worker.call(lambda: load(parameters))
+        self._stack.callback(self.worker.call, backend.close)
+        self.spec = backend.spec
+        self.runner = self.worker.call(lambda: PolicyRunner(backend, parameters))
+        self.revision = revision
+        self.worker.wake = self.runner.cache.wake
+        self.worker.call(self.runner.warm_up)
+        self.publishers = Publishers(self.node, self.spec, parameters)
+        self._stack.callback(self.publishers.close)
+        self.inputs = Inputs(self.node, self.spec, parameters, self.runner.cache)
+        self._stack.callback(self.inputs.close)
+        # Wall time: a paused /clock must not stop the heartbeat, only what it measures.
+        timer = self.node.create_timer(HEARTBEAT, self._heartbeat,
+                                       clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._stack.callback(self.node.destroy_timer, timer)
+
+    def close(self) -> None:
+        """Undo everything: stop, forget, free the model, withdraw the topics."""
+        self.deactivate()
+        self._stack.close()
+
+    def now(self) -> int:
+        """Node time in nanoseconds."""
+        return int(self.node.get_clock().now().nanoseconds)
+
+    def activate(self) -> None:
+        """Start answering images, from a clean state."""
+        with self._gate:
+            self.runner.activate()
+            self.active = True
+            self.reason = ''
+            self._failing = False
+            self._epoch += 1
+            self.watchdog.arm(self.now())
+        self.worker.repeat(self._step)
+
+    def deactivate(self) -> None:
+        """Stop; the last thing a robot hears is the safe action.  Harmless when not active."""
+        with self._gate:
+            if not self.active:
+                return
+            self.active = False
+            self._epoch += 1
+            self.watchdog.disarm()
+            self._safe_action()
+        self.worker.repeat(None)
+        self.runner.cache.clear()
+
+    def request_reset(self) -> None:
+        """Clear the policy's memory before its next step."""
+        self.runner.reset('request')
+
+    def fits(self, parameters: Parameters) -> None:
+        """Refuse a snapshot that the loaded policy cannot run with.
+
+        Raises:
+            ConfigError: names the parameter and what is accepted.
+        """
+        check_limits(parameters, self.spec)
+        make_pruner(parameters, self.spec, self.spec.causal)
+
+    def facts(self) -> Dict[str, Any]:
+        """What diagnostics and status say; plain data."""
+        return session_facts(self)
+
+    # ---- inference thread
+
+    def _step(self) -> None:
+        epoch = self._epoch
+        self.runner.cache.wait(IDLE_WAIT)
+        revision, parameters = self.live.current
+        if revision != self.revision:
+            self.runner.update(parameters)
+            self.revision = revision
+        tick = self.runner.tick(self.now(), self.now)
+        with self._gate:
+            if not self.active or self._epoch != epoch:
+                return
+            self._note(tick)
+            if tick.command is not None:
+                self._publish(tick)
+            if tick.stats is not None:
+                self.last_step = step_facts(tick, tick.stats, self.revision)
+                self.reporter.status({'state': 'active', 'failure': '', **self.facts()})
+        if (tick.stats is not None and tick.observation is not None
+                and parameters.publish_overlay and self.publishers.overlay_wanted()):
+            self.publishers.overlay(tick.observation, tick.stats)
+
+    def _publish(self, tick: Tick) -> None:
+        dry_run = self.live.snapshot.dry_run
+        self.publishers.command(tick.command, dry_run)
+        if isinstance(tick.full, EndEffectorCommand):
+            self.twists.put(tick.full)
+        self._failing = False
+        if self.watchdog.feed(self.now()):
+            self.node.get_logger().info('chunks flow again')
+
+    def _note(self, tick: Tick) -> None:
+        """Keep and log why there is no command: once when it begins, throttled afterwards."""
+        if tick.reason in WAITING:
+            return
+        if tick.reason:
+            words = f'no command: {tick.reason}' + (f' ({tick.message})' if tick.message else '')
+            self._log(tick.reason, words, edge=tick.reason != self.reason)
+        elif self.reason:
+            self.node.get_logger().info(f'recovered from {self.reason}')
+        if tick.resets:
+            self.node.get_logger().info(f'policy memory cleared: {", ".join(tick.resets)}')
+        self.reason = tick.reason
+
+    def _log(self, key: str, words: str, edge: bool) -> None:
+        now = time.monotonic()
+        if edge or now - self._logged.get(key, 0.0) > LOG_EVERY:
+            self._logged[key] = now
+            self.node.get_logger().warning(words)
+
+    def _on_error(self, error: BaseException) -> None:
+        """Anything unexpected in a step: say it, stop the robot, go on."""
+        self.exceptions += 1
+        kind = f'exception:{type(error).__name__}'
+        details = ''.join(traceback.format_exception(type(error), error, error.__traceback__))
+        with self._gate:
+            self._log(kind, f'the control step failed:\n{details}', edge=kind != self.reason)
+            if self.active:
+                self.reason = kind
+                if not self._failing:
+                    self._failing = True
+                    self._safe_action()
+        threading.Event().wait(PAUSE_AFTER_ERROR)
+
+    # ---- executor thread
+
+    def _heartbeat(self) -> None:
+        with self._gate:
+            if not self.active:
+                return
+            now, parameters = self.now(), self.live.snapshot
+            if parameters.dry_run and not self._dry_run:
+                self._safe_action(dry_run=False)  # the robot must not run on with its last chunk
+            self._dry_run = parameters.dry_run
+            timeout = int(parameters.watchdog_timeout * SECOND)
+            # In lock step the robot waits for the policy: silence moves nothing.
+            if not parameters.lock_step and self.watchdog.check(now, timeout):
+                self.node.get_logger().error(
+                    f'no chunk for {self.watchdog.silence_ns(now) / SECOND:.2f} s '
+                    f'({self.reason or "no input"}); watchdog action: '
+                    f'{parameters.watchdog_action}')
+                self._safe_action()
+            velocity = self.twists.at(now)
+            if velocity is not None:
+                self.publishers.twist(velocity, now, parameters.dry_run)
+
+    def _safe_action(self, dry_run: Optional[bool] = None) -> None:
+        """Publish the watchdog action now (the gate is held)."""
+        parameters, now = self.live.snapshot, self.now()
+        joints, pose = self.inputs.measured(now, int(parameters.max_image_age * SECOND))
+        self.twists.clear()
+        sent = self.publishers.safe_action(
+            parameters.watchdog_action, now, round(self.spec.control_dt * SECOND), joints, pose,
+            parameters.dry_run if dry_run is None else dry_run)
+        if not sent and parameters.watchdog_action != 'none':
+            self._log('safe_action', 'nothing to hold: no fresh joint state', edge=False)

@@ -1,0 +1,80 @@
+"""The one thread that runs the model.
+
+Loading, warm-up, steps and freeing all happen here, never in the executor: OpenMP and CUDA keep
+state per thread, and callbacks must not wait for a model.  Knows neither ROS nor models.
+"""
+from concurrent.futures import Future
+import threading
+from typing import Any, Callable, List, Optional, Tuple
+
+Step = Callable[[], None]
+
+
+class Worker:
+    """Runs jobs one after the other and, between them, one repeated step.
+
+    Args:
+        name: of the thread.
+        on_error: called on this thread with what a step raised; the loop goes on.
+        wake: makes a blocking step return early.
+    """
+
+    def __init__(self, name: str, on_error: Callable[[BaseException], None],
+                 wake: Callable[[], None] = lambda: None):
+        """Start the thread; it idles until it gets a job or a step."""
+        self.wake = wake
+        self._on_error = on_error
+        self._condition = threading.Condition()
+        self._jobs: List[Tuple['Future[Any]', Callable[[], Any]]] = []
+        self._step: Optional[Step] = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._thread.start()
+
+    def call(self, job: Callable[[], Any]) -> Any:
+        """Run ``job`` on the thread and return its result, or raise what it raised."""
+        future: 'Future[Any]' = Future()
+        with self._condition:
+            if self._closed:
+                raise RuntimeError('the inference thread has ended')
+            self._jobs.append((future, job))
+            self._condition.notify()
+        self.wake()
+        return future.result()
+
+    def repeat(self, step: Optional[Step]) -> None:
+        """Run ``step`` again and again (it blocks until there is work); None = idle."""
+        with self._condition:
+            self._step = step
+            self._condition.notify()
+        self.wake()
+
+    def close(self) -> None:
+        """End the thread after the job or step in progress."""
+        with self._condition:
+            self._closed = True
+            self._step = None
+            self._condition.notify()
+        self.wake()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._jobs or self._step or self._closed)
+                if self._jobs:
+                    future, job = self._jobs.pop(0)
+                elif self._closed:
+                    return
+                else:
+                    future, job = None, self._step
+            if future is None:
+                try:
+                    job()
+                except Exception as error:
+                    self._on_error(error)
+            else:
+                try:
+                    future.set_result(job())
+                except BaseException as error:
+                    future.set_exception(error)
