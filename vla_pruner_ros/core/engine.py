@@ -61,6 +61,7 @@ class PolicyEngine:
         self._effective = parameters.effective()
         self._runs = 0  # model runs since the last reset
         self._instruction: Optional[str] = None
+        self._stamp_ns: Optional[int] = None  # of the step before
 
     @property
     def parameters(self) -> Parameters:
@@ -97,7 +98,7 @@ class PolicyEngine:
         Raises:
             BackendError: the policy cannot run; better known now than in motion.
         """
-        observation = synthetic_observation(self)
+        observation = self.backend.example_observation()
         self._take_up()
         for run in range(WARM_UP_RUNS):
             selector = self._selector()
@@ -121,12 +122,13 @@ class PolicyEngine:
         self._take_up()
         if self._instruction not in (None, observation.instruction):
             self.reset(INSTRUCTION)
-        self._instruction = observation.instruction
+        executed = self._executed_rows(observation.stamp_ns)
+        self._instruction, self._stamp_ns = observation.instruction, observation.stamp_ns
 
         thumbnails = self._thumbnails(observation)
-        reason = self._gate.decide(self._effective, thumbnails)
+        reason = self._gate.decide(self._effective, thumbnails, executed)
         if reason == REUSED:
-            actions = self._gate.take(self._effective.execution_horizon)
+            actions = self._gate.take(executed)
             stages: Dict[str, float] = {}
             stats = self._stats(kept=(), pruned=False, unpruned_reason='', reused=True)
         else:
@@ -192,7 +194,14 @@ class PolicyEngine:
         self.backend.reset()
         self._gate.clear(reason)
         self._runs = 0
-        self._instruction = None
+        self._instruction = self._stamp_ns = None
+
+    def _executed_rows(self, stamp_ns: int) -> int:
+        """Rows that the robot executed since the step before: by time, at least the horizon."""
+        rows = min(self._effective.execution_horizon, self.spec.action_horizon)
+        if self._effective.lock_step or self._stamp_ns is None:
+            return rows
+        return max(rows, round((stamp_ns - self._stamp_ns) * 1e-9 / self.spec.control_dt))
 
     def _thumbnails(self, observation: Observation) -> Dict[str, np.ndarray]:
         if not self._effective.reuse or self._effective.reuse_image_change == 0.0:
@@ -207,15 +216,6 @@ class PolicyEngine:
             token_budget=self._effective.token_budget, pruner=self._effective.pruner,
             pruned=pruned, unpruned_reason=unpruned_reason, reused=reused, flops=flops,
             revision=self._revision)
-
-
-def synthetic_observation(engine: PolicyEngine) -> Observation:
-    """Noise images and a zero state in the sizes the policy asks for."""
-    random = np.random.default_rng(0)
-    return Observation(
-        images={one.role: random.integers(0, 256, (one.height, one.width, 3), dtype=np.uint8)
-                for one in engine.spec.cameras},
-        state=np.zeros(len(engine.spec.state_names)), instruction='warm up', stamp_ns=0)
 
 
 def _differ(old: Parameters, new: Parameters, names: Tuple[str, ...]) -> bool:

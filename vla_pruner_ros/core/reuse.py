@@ -82,22 +82,25 @@ class ReuseGate:
         self._empty = NO_HISTORY
         self._runs: List[_Run] = []  # at most two, older first
         self._chunk = np.empty((0, 0))
-        self._next_row = 0
+        self._first_row = 0  # of the chunk, as handed out last
         self._consecutive = 0
         self._thumbnails: Mapping[str, np.ndarray] = {}
 
-    def decide(self, parameters: Parameters, thumbnails: Mapping[str, np.ndarray]) -> str:
+    def decide(self, parameters: Parameters, thumbnails: Mapping[str, np.ndarray],
+               executed: int) -> str:
         """Return ``'reused'`` or the name of the first veto, and count it.
 
         Args:
             parameters: snapshot with its preset applied.
             thumbnails: role -> grey image of now.
+            executed: rows that the robot has executed of what it was given last.
         """
-        reason = self._veto(parameters, thumbnails) or REUSED
+        reason = self._veto(parameters, thumbnails, executed) or REUSED
         self.counts[reason] += 1
         return reason
 
-    def _veto(self, parameters: Parameters, thumbnails: Mapping[str, np.ndarray]) -> str:
+    def _veto(self, parameters: Parameters, thumbnails: Mapping[str, np.ndarray],
+              executed: int) -> str:
         if not parameters.reuse:
             return OFF
         if not self._runs:
@@ -107,10 +110,10 @@ class ReuseGate:
         if self._consecutive >= parameters.max_consecutive_reuses:
             return CAP
         before, last = self._runs
-        rows = self._rows(parameters.execution_horizon)
-        if len(self._chunk) > 1 and len(self._chunk) - self._next_row < rows:
+        remaining, rows = self._remaining(executed), self._rows(parameters.execution_horizon)
+        if len(remaining) < rows:
             return CHUNK_EXHAUSTED
-        planned = self._gripper_open(self._remaining()[:rows])
+        planned = self._gripper_open(remaining[:rows])
         gripper = np.concatenate([before.gripper_open, last.gripper_open, planned])
         if gripper.any() != gripper.all():
             return GRIPPER
@@ -139,39 +142,38 @@ class ReuseGate:
             start: (D without gripper,) joint positions at that time, for absolute joint targets.
         """
         self._chunk = np.array(actions, dtype=np.float64)
-        rows = self._rows(execution_horizon)
-        executed = self._chunk[:rows]
+        executed = self._chunk[:self._rows(execution_horizon)]
         run = _Run(self._motion(executed, start), self._gripper_open(executed), tuple(kept))
         self._runs = [*self._runs[-1:], run]
-        self._next_row = rows
-        self._consecutive = 0
+        self._first_row = self._consecutive = 0
         self._thumbnails = dict(thumbnails)
 
-    def take(self, execution_horizon: int) -> np.ndarray:
+    def take(self, executed: int) -> np.ndarray:
         """Hand out the next rows (n, D) after ``decide`` answered ``'reused'``.
 
-        All remaining rows are returned, of which ``execution_horizon`` are meant to be executed; a
-        policy without chunks gets its action again.
+        All rows that are left are returned, although only an execution horizon of them is meant to
+        be executed; a policy without chunks gives its action again.
         """
-        actions = self._remaining()
-        self._next_row += self._rows(execution_horizon)
+        actions = np.array(self._remaining(executed))
+        self._first_row += executed
         self._consecutive += 1
-        return actions.copy()
+        return actions
 
     def clear(self, reason: str = RESET) -> None:
         """Forget all runs; the next step is vetoed with ``instruction`` or ``reset``."""
         self._empty = INSTRUCTION if reason == INSTRUCTION else RESET
         self._runs = []
         self._chunk = np.empty((0, 0))
-        self._next_row = self._consecutive = 0
+        self._first_row = self._consecutive = 0
         self._thumbnails = {}
 
     def _rows(self, execution_horizon: int) -> int:
         return min(execution_horizon, len(self._chunk))
 
-    def _remaining(self) -> np.ndarray:
-        first = 0 if len(self._chunk) == 1 else self._next_row
-        rows: np.ndarray = self._chunk[first:]
+    def _remaining(self, executed: int) -> np.ndarray:
+        if len(self._chunk) == 1:
+            return self._chunk
+        rows: np.ndarray = self._chunk[self._first_row + executed:]
         return rows
 
     def _motion(self, executed: np.ndarray, start: Optional[np.ndarray]) -> np.ndarray:

@@ -8,12 +8,18 @@ zero and can come back only through the semantic pool; with ``'carry'`` (ours) t
 score, decayed once per step.  This file knows nothing about models, budgets or images.
 """
 from collections import deque
-from typing import Deque, Dict
+from typing import Deque, Dict, Tuple
 
 import torch
 from torch import Tensor
 
 from vla_pruner_ros.core.errors import BackendError
+
+
+def smoothing_weights(window: int, decay: float) -> Tuple[float, ...]:
+    """Weights ``gamma^i / sum(gamma^i)`` of the steps ``i = window .. 1`` ago, oldest first."""
+    powers = [decay ** i for i in range(window, 0, -1)]
+    return tuple(one / sum(powers) for one in powers)
 
 
 class ActionMemory:
@@ -31,17 +37,14 @@ class ActionMemory:
     def __init__(self, window: int = 3, decay: float = 0.8, carry: bool = True,
                  refresh_period: int = 0, reversed_decay: bool = False):
         self.window, self.decay, self.carry = window, decay, carry
-        self.refresh_period, self.reversed_decay = refresh_period, reversed_decay
+        self.refresh_period = refresh_period
+        #: Weight per step, oldest first; they sum to one.
+        self.weights = smoothing_weights(window, decay)
+        if reversed_decay:
+            self.weights = self.weights[::-1]
         self._scores: Dict[int, Deque[Tensor]] = {}  # image -> (M,) scores, oldest first
         self._runs_since_full_view = 0
         self._full_view = True
-
-    @property
-    def weights(self) -> Tensor:
-        """(window,) float64 weights that sum to one, oldest step first."""
-        powers = self.decay ** torch.arange(1, self.window + 1, dtype=torch.float64)
-        weights = powers / powers.sum()  # newest first
-        return weights if self.reversed_decay else weights.flip(0)
 
     def hold_reason(self) -> str:
         """``'warm_up'`` until every window is full, ``'refresh'`` when due, else ``''``."""
@@ -93,7 +96,7 @@ class ActionMemory:
             raise BackendError(f'image {image} has {len(past)} of {self.window} action scores; '
                                'the steps before that must run unpruned')
         total = torch.zeros_like(past[0])
-        for weight, score in zip(self.weights.tolist(), past):
+        for weight, score in zip(self.weights, past):
             total += weight * score
         return total
 
