@@ -1,0 +1,1 @@
+"""PocketVLA, the small policy shipped inside the package."""

@@ -1,0 +1,219 @@
+"""Behaviour cloning of the shipped policy: ``python -m vla_pruner_ros.sim.train``.
+
+Three phases share one clock: the patch encoder alone (auxiliary losses, cheap), the whole policy on
+shortened sequences (see ``losses.choose_tokens``), the whole policy on full sequences.  The weights
+that are kept are an exponential moving average.  A checkpoint is written every two minutes and a
+killed run continues from it with the same command.
+"""
+import argparse
+import json
+import math
+from pathlib import Path
+import time
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from safetensors.torch import save_file
+import torch
+from torch import Tensor
+
+from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA, UNKNOWN
+from vla_pruner_ros.sim.dataset import Batch, Demonstrations
+from vla_pruner_ros.sim.losses import (
+    AuxiliaryHeads, encode, policy_losses, visual_losses, WEIGHTS)
+from vla_pruner_ros.sim.tasks import get_task
+
+PHASES = (('encoder', 0.05), ('short', 0.75), ('full', 1.0))  # end of each, share of the time
+SHORT_TOKENS = 64
+LEARNING_RATE, WARM_UP, FLOOR = 1e-3, 100, 0.03
+AVERAGE = 0.998
+SAVE_EVERY = 120.0  # seconds
+
+
+def make_config(data: Demonstrations, hidden: int, layers: int) -> PocketConfig:
+    """Vocabulary and normalisation from the data."""
+    words = sorted({word for task in data.tasks for text in get_task(task).wordings
+                    for word in text.split()})
+    mean, std = data.state_statistics()
+    return PocketConfig(
+        words=(UNKNOWN, *words), hidden=hidden, layers=layers, heads=hidden // 32,
+        inner=hidden * 8 // 3 // 16 * 16,
+        instructions={task: get_task(task).instruction for task in data.tasks},
+        state_mean=tuple(round(float(value), 4) for value in mean),
+        state_std=tuple(round(float(value), 4) for value in std))
+
+
+def phase_of(progress: float) -> str:
+    """Name of the phase at ``progress`` (0..1) of the time."""
+    return next(name for name, end in PHASES if progress < end or name == PHASES[-1][0])
+
+
+def learning_rate(progress: float, step: int) -> float:
+    """Warm-up, then a cosine down to ``FLOOR``."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * (cosine * (1 - FLOOR) + FLOOR)
+
+
+def colour_jitter(images: Tensor) -> Tensor:
+    """Contrast per channel and brightness per image."""
+    count = len(images)
+    gain = 1 + 0.2 * (torch.rand(count, 3, 1, 1) - 0.5)
+    return images * gain + 0.1 * (torch.rand(count, 1, 1, 1) - 0.5)
+
+
+class Trainer:
+    """Model, optimiser, average and clock of one run."""
+
+    def __init__(self, data: Demonstrations, config: PocketConfig, counts: Mapping[str, int],
+                 minutes: float, folder: Path, seed: int):
+        torch.manual_seed(seed)
+        self.data, self.config, self.counts = data, config, dict(counts)
+        self.minutes, self.folder, self.seed = minutes, folder, seed
+        self.model = PocketVLA(config)
+        self.heads = AuxiliaryHeads(config.hidden)
+        self.average = {name: value.detach().clone()
+                        for name, value in self.model.named_parameters()}
+        decay = [p for p in self._parameters() if p.dim() >= 2]
+        rest = [p for p in self._parameters() if p.dim() < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{'params': decay, 'weight_decay': 0.01}, {'params': rest, 'weight_decay': 0.0}],
+            lr=LEARNING_RATE, betas=(0.9, 0.95), fused=True)
+        self.step, self.elapsed = 0, 0.0
+        self.log: list = []
+        self.rng = np.random.default_rng(seed)
+
+    def _parameters(self) -> list:
+        return [*self.model.parameters(), *self.heads.parameters()]
+
+    @property
+    def progress(self) -> float:
+        """Share of the time used."""
+        return self.elapsed / (60 * self.minutes)
+
+    def losses(self, batch: Batch, phase: str, training: bool) -> Tuple[Tensor, Dict[str, float]]:
+        """Loss of a batch in a phase."""
+        if phase == 'encoder':
+            visual, keep = encode(self.model, batch, SHORT_TOKENS)
+            parts = visual_losses(self.model, self.heads, visual, batch, keep)
+            total = sum(WEIGHTS[name] * value for name, value in parts.items())
+            return total, {name: float(value.detach()) for name, value in parts.items()}
+        return policy_losses(self.model, self.heads, batch,
+                             tokens=SHORT_TOKENS if phase == 'short' else None,
+                             state_noise=0.03 if training else 0.0)
+
+    def train_step(self) -> Dict[str, float]:
+        """One optimiser step."""
+        batch = self.data.batch(self.config, self.counts, self.rng, shift=1)
+        batch.images.copy_(colour_jitter(batch.images))
+        for group in self.optimizer.param_groups:
+            group['lr'] = learning_rate(self.progress, self.step)
+        total, parts = self.losses(batch, phase_of(self.progress), True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        decay = min(AVERAGE, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.model.named_parameters():
+                self.average[name].lerp_(value, 1 - decay)
+        return parts
+
+    @torch.no_grad()
+    def validate(self, batches: int = 6) -> Dict[str, float]:
+        """Mean losses of the averaged weights on held-out episodes, full sequences."""
+        current = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        self.model.load_state_dict(self.average)
+        rng, sums = np.random.default_rng(1), []
+        for _ in range(batches):
+            batch = self.data.batch(self.config, self.counts, rng, held_out=True)
+            sums.append(self.losses(batch, 'full', False)[1])
+        self.model.load_state_dict(current)
+        return {name: round(float(np.mean([row[name] for row in sums])), 4) for name in sums[0]}
+
+    def run(self) -> None:
+        """Train until the time is used up; print and log validation losses."""
+        recent: Dict[str, float] = {}
+        last = time.time()
+        next_save = self.elapsed + SAVE_EVERY
+        while self.progress < 1.0:
+            for name, value in self.train_step().items():
+                recent[name] = 0.98 * recent.get(name, value) + 0.02 * value
+            now = time.time()
+            self.elapsed, last = self.elapsed + now - last, now
+            if self.elapsed >= next_save:
+                self.report(recent)
+                self.save()
+                next_save, last = self.elapsed + SAVE_EVERY, time.time()
+        self.report(recent)
+        self.save()
+
+    def report(self, recent: Mapping[str, float]) -> None:
+        """Print one line and keep it in the log."""
+        row = {'minute': round(self.elapsed / 60, 1), 'step': self.step,
+               'samples': self.step * sum(self.counts.values()),
+               'phase': phase_of(self.progress),
+               'train': {name: round(value, 4) for name, value in recent.items()},
+               'held_out': self.validate()}
+        self.log.append(row)
+        print(json.dumps(row), flush=True)
+
+    def save(self) -> None:
+        """Write the checkpoint to resume from, the averaged weights, the configuration, the log."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state: Dict[str, Any] = {
+            'model': self.model.state_dict(), 'heads': self.heads.state_dict(),
+            'average': self.average, 'optimizer': self.optimizer.state_dict(),
+            'step': self.step, 'elapsed': self.elapsed, 'log': self.log}
+        partial = self.folder / 'checkpoint.part'
+        torch.save(state, partial)
+        partial.replace(self.folder / 'checkpoint.pt')
+        save_file({name: value.contiguous() for name, value in self.average.items()},
+                  self.folder / 'pocket_vla.safetensors')
+        (self.folder / 'pocket_vla.json').write_text(
+            json.dumps(self.config.to_json(), indent=1) + '\n')
+        (self.folder / 'log.json').write_text(json.dumps(self.log, indent=1) + '\n')
+
+    def resume(self) -> bool:
+        """Continue from the folder's checkpoint if there is one."""
+        path = self.folder / 'checkpoint.pt'
+        if not path.exists():
+            return False
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state['model'])
+        self.heads.load_state_dict(state['heads'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.average = state['average']
+        self.step, self.elapsed, self.log = state['step'], state['elapsed'], state['log']
+        self.rng = np.random.default_rng((self.seed, self.step))
+        return True
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--demos', type=Path, required=True, help='folder of collected shards')
+    parser.add_argument('--out', type=Path, required=True, help='folder for weights and checkpoint')
+    parser.add_argument('--tasks', nargs='+', required=True)
+    parser.add_argument('--per-step', nargs='+', type=int, required=True,
+                        help='frames of each task in a batch, in the order of --tasks')
+    parser.add_argument('--minutes', type=float, default=60.0)
+    parser.add_argument('--hidden', type=int, default=192)
+    parser.add_argument('--layers', type=int, default=4)
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--seed', type=int, default=0)
+    given = parser.parse_args(arguments)
+    if len(given.per_step) != len(given.tasks):
+        parser.error('--per-step needs one number per task')
+    torch.set_num_threads(given.threads)
+    data = Demonstrations(given.demos, given.tasks)
+    trainer = Trainer(data, make_config(data, given.hidden, given.layers),
+                      dict(zip(given.tasks, given.per_step)), given.minutes, given.out, given.seed)
+    print(json.dumps({'frames': {task: data.frames(task) for task in data.tasks},
+                      'parameters': sum(p.numel() for p in trainer.model.parameters()),
+                      'resumed': trainer.resume()}), flush=True)
+    trainer.run()
+
+
+if __name__ == '__main__':
+    main()
