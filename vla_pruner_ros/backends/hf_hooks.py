@@ -1,0 +1,263 @@
+"""Prune inside an UNMODIFIED Hugging Face decoder, for models that have no backend of their own.
+
+Hugging Face passes hidden states, mask, positions, rotary factors and cache to every layer call,
+so hooks on the layers are enough: before layer K the kept rows are gathered, before every later
+layer the shared arguments are re-sliced, and the stock ``DynamicCache`` simply holds shorter
+tensors for those layers.  In later passes over that cache the mask's columns are cut likewise.
+
+    with HookedPruning(model, sequence, selector) as pruned:
+        out = model(inputs_embeds=embeds, use_cache=True)               # the prompt, once
+        out = model(inputs_embeds=token, past_key_values=out.past_key_values)   # any number
+    selector.feedback(pruned.feedback())
+
+All passes of one policy call belong inside the block.  Hooks are gone when it ends, however it
+ends.  Attention rows are recomputed beside the stock path (one extra key projection per tap), so
+this route is slower than ``PrunedPass``.
+"""
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from torch import nn, Tensor
+
+from vla_pruner_ros.backends import hf_layers
+from vla_pruner_ros.backends.attention_rows import attention_rows, causal_mask
+from vla_pruner_ros.backends.sequence import SequenceLayout
+from vla_pruner_ros.backends.signals import ActionAttention, build_signals, check_cut
+from vla_pruner_ros.core.errors import BackendError
+from vla_pruner_ros.core.pruners.base import Feedback
+from vla_pruner_ros.core.selection import TokenSelector
+
+Call = Tuple[Tuple[Any, ...], Dict[str, Any]]
+
+
+class HookedPruning:
+    """Context manager around the passes of one policy call, batch 1.
+
+    Args:
+        model: a ``transformers`` decoder, or a model that contains one.
+        sequence: spans of the unpruned prompt.
+        selector: where to cut, what to capture, which tokens stay.
+
+    Attributes:
+        kept: per image, sorted indices of the visual tokens that stayed.
+        rows: (n,) original rows that remained; the model's output has exactly these.
+
+    Raises:
+        BackendError: the layers are not understood, or the selector asks for what does not exist.
+    """
+
+    def __init__(self, model: nn.Module, sequence: SequenceLayout, selector: TokenSelector):
+        self._decoder = hf_layers.find_decoder(model)
+        self._layers = list(self._decoder.layers)
+        self._sequence, self._selector, self._needs = sequence, selector, selector.needs
+        self._cut = check_cut(selector, len(self._layers))
+        self._actions = ActionAttention(self._needs.action_rows, len(self._layers))
+        self._handles: List[Any] = []
+        self._decoding: Optional[bool] = None  # None: no pass yet; False: the prompt pass
+        self._embeds: Optional[Tensor] = None
+        self._weights: Optional[Tensor] = None
+        self._states: Optional[Tensor] = None
+        self._output: Optional[Tensor] = None
+        tokens = torch.arange(sequence.visual.tokens_per_image)
+        self.kept: Tuple[Tensor, ...] = (tokens,) * sequence.visual.images
+        self.rows = torch.arange(sequence.length)
+
+    @property
+    def action_rows(self) -> Optional[slice]:
+        """Where the action rows are in the model's (shortened) output of the prompt pass."""
+        if self._sequence.action is None:
+            return None
+        return self._sequence.shifted(self._sequence.action, self.rows.numel())
+
+    def __enter__(self) -> 'HookedPruning':
+        """Set the hooks; none at all when there is nothing to cut and nothing to capture."""
+        if self._handles or self._decoding is not None:
+            raise BackendError('HookedPruning serves one policy call; make a new one')
+        if self._cut is None and not self._actions.layers:
+            return self
+        try:
+            for index, layer in enumerate(self._layers):
+                self._handles.append(layer.register_forward_pre_hook(
+                    lambda _m, args, kwargs, i=index: self._before(i, args, kwargs),
+                    with_kwargs=True))
+                if index in self._actions.layers:
+                    self._handles.append(layer.register_forward_hook(
+                        lambda _m, args, kwargs, _out, i=index: self._after(i, args, kwargs),
+                        with_kwargs=True))
+            if self._cut == 0:
+                self._handles.append(self._decoder.register_forward_pre_hook(
+                    self._before_decoder, with_kwargs=True))
+            if self._cut is not None and self._needs.attention_output:
+                self._handles.append(
+                    self._layers[self._cut - 1].self_attn.register_forward_hook(self._attended))
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, *_error: Any) -> None:
+        """Remove every hook."""
+        self._remove()
+
+    def _remove(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+    def feedback(self) -> List[Feedback]:
+        """What the action rows looked at, per image (empty when nobody asked)."""
+        return self._actions.feedback(self._sequence, self.kept)
+
+    # ---- hooks ----
+
+    def _before(self, index: int, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
+        """Cut the arguments of one layer call."""
+        hidden, kwargs = _arguments(args, kwargs)
+        if index == 0:
+            self._decoding = self._decoding is not None
+            self._check_pass(hidden, kwargs)
+        if self._decoding:
+            if self._cut and index >= self._cut:
+                kwargs['attention_mask'] = self._cut_columns(kwargs.get('attention_mask'))
+            return (hidden,), kwargs
+        if index == 0:
+            self._embeds = hidden.detach()
+        if self._cut is not None:
+            if index + 1 == self._cut:
+                self._capture(index, hidden, kwargs)
+            if index == self._cut:
+                self._choose(hidden.device)
+                hidden = hidden[:, self.rows]
+            if index >= self._cut:
+                self._cut_rows(kwargs)
+        return (hidden,), kwargs
+
+    def _after(self, index: int, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
+        """Read the attention of the action rows; the arguments are the cut ones."""
+        hidden, kwargs = _arguments(args, kwargs)
+        full = self._cut is None or index < self._cut
+        if self._decoding:
+            cached = hf_layers.cached_keys(hf_layers.layer_cache(kwargs), index)
+            self._actions.add(self._rows(index, hidden, kwargs, slice(0, hidden.shape[1]), full,
+                                         cached), full)
+        elif self._sequence.action is not None:
+            span = self._sequence.shifted(self._sequence.action, hidden.shape[1])
+            self._actions.add(self._rows(index, hidden, kwargs, span, full), full)
+
+    def _before_decoder(self, _module: nn.Module, args: Tuple[Any, ...],
+                        kwargs: Dict[str, Any]) -> Optional[Call]:
+        """After a cut before layer 0 the cache no longer tells the next position: say it."""
+        cache = hf_layers.layer_cache(kwargs)
+        if self._decoding is None or cache is None:
+            return None
+        kwargs = dict(kwargs)
+        given = kwargs.get('inputs_embeds')
+        given = kwargs.get('input_ids', args[0] if args else None) if given is None else given
+        if kwargs.get('position_ids') is None and given is not None:
+            begin = (hf_layers.cached_keys(cache, 0).shape[2]
+                     + self._sequence.length - self.rows.numel())
+            kwargs['position_ids'] = torch.arange(
+                begin, begin + given.shape[1], device=given.device)[None]
+        mask = kwargs.get('attention_mask')
+        if isinstance(mask, Tensor):
+            kwargs['attention_mask'] = self._cut_columns(mask)
+        return args, kwargs
+
+    def _attended(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        """Keep the attention output of the visual rows of layer K-1."""
+        if not self._decoding:
+            visual = self._sequence.visual
+            states = output[0] if isinstance(output, tuple) else output
+            self._output = states[:, visual.start:visual.stop].detach()
+
+    # ---- what they do ----
+
+    def _check_pass(self, hidden: Tensor, kwargs: Dict[str, Any]) -> None:
+        """Refuse a pass that is not the whole prompt, or that does not continue after it."""
+        cache, mask = hf_layers.layer_cache(kwargs), kwargs.get('attention_mask')
+        if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 4):
+            raise BackendError('only masks of shape (1, 1, rows, columns) can be cut; use the '
+                               "'sdpa' or 'eager' attention implementation")
+        hf_layers.rotary_factors(kwargs)
+        if self._decoding:
+            if cache is None:
+                raise BackendError('a second pass inside HookedPruning must continue over the '
+                                   'cache of the first one')
+            return
+        length = self._sequence.length
+        if hidden.shape[:2] != (1, length):
+            raise BackendError(f'the first pass inside HookedPruning has {tuple(hidden.shape)} '
+                               f'rows, the layout wants (1, {length}, hidden)')
+        if cache is not None and cache.get_seq_length() or (
+                mask is not None and mask.shape[-1] != length):
+            raise BackendError('the first pass inside HookedPruning must be the whole prompt, '
+                               'with an empty dynamic cache or none')
+
+    @torch.no_grad()
+    def _capture(self, index: int, hidden: Tensor, kwargs: Dict[str, Any]) -> None:
+        """Keep what the selector needs of the input of layer K-1."""
+        if self._needs.prefill_rows is not None:
+            span = self._sequence.semantic(self._needs.prefill_rows)
+            self._weights = self._rows(index, hidden, kwargs, span, True)
+        if self._needs.text_states:
+            self._states = hidden.detach()
+
+    @torch.no_grad()
+    def _rows(self, index: int, hidden: Tensor, kwargs: Dict[str, Any], span: slice, full: bool,
+              cached: Optional[Tensor] = None) -> Tensor:
+        """Attention (1, H, R, C) of the rows in ``span`` to the visual columns present."""
+        layer = self._layers[index]
+        cos, sin = hf_layers.rotary_factors(kwargs)
+        queries = hf_layers.queries(layer, hidden[:, span], cos[:, span], sin[:, span])
+        keys = hf_layers.keys(layer, hidden, cos, sin) if cached is None else cached
+        length, count = keys.shape[2], hidden.shape[1]
+        mask = kwargs.get('attention_mask')
+        if mask is not None and mask.shape[-1] != length:
+            raise BackendError(f'layer {index}: the mask has {mask.shape[-1]} columns for '
+                               f'{length} keys; the cache is not a plain dynamic cache')
+        if mask is not None and mask.shape[2] > 1:
+            mask = mask[:, :, span]
+        elif mask is None and count > 1 and hf_layers.is_causal(layer):
+            order = torch.arange(length, device=hidden.device)
+            mask = causal_mask(order[length - count:][span], order)
+        present = self._sequence.length if full else self.rows.numel()
+        return attention_rows(queries, keys, hf_layers.scale(layer),
+                              self._sequence.columns(present), mask)
+
+    @torch.no_grad()
+    def _choose(self, device: torch.device) -> None:
+        """Ask the selector which rows go on."""
+        assert self._embeds is not None  # set when the first layer was entered
+        signals = build_signals(self._sequence, self._selector, self._embeds, self._weights,
+                                self._states, self._output)
+        self.kept = tuple(self._selector.choose(signals))
+        self.rows = self._sequence.remaining(self.kept, device)
+
+    def _cut_rows(self, kwargs: Dict[str, Any]) -> None:
+        """Re-slice everything that has one entry per row of the prompt."""
+        rows = self.rows
+        cos, sin = hf_layers.rotary_factors(kwargs)
+        kwargs['position_embeddings'] = (cos[:, rows], sin[:, rows])
+        for name in ('position_ids', 'cache_position'):
+            if kwargs.get(name) is not None:
+                kwargs[name] = kwargs[name][..., rows]
+        mask = kwargs.get('attention_mask')
+        if mask is not None:
+            mask = mask[:, :, rows] if mask.shape[2] > 1 else mask
+            kwargs['attention_mask'] = mask[..., rows]
+
+    def _cut_columns(self, mask: Optional[Tensor]) -> Optional[Tensor]:
+        """Take the dropped prompt columns out of a later pass's mask."""
+        if mask is None or mask.shape[-1] < self._sequence.length:
+            return mask
+        later = torch.arange(self._sequence.length, mask.shape[-1], device=mask.device)
+        return mask[..., torch.cat((self.rows.to(mask.device), later))]
+
+
+def _arguments(args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tuple[Tensor, Dict[str, Any]]:
+    """Hidden states and a copy of the other arguments of a layer call."""
+    kwargs = dict(kwargs)
+    hidden = args[0] if args else kwargs.pop('hidden_states', None)
+    if len(args) > 1 or not isinstance(hidden, Tensor):
+        raise BackendError('the decoder calls its layers with positional arguments that are not '
+                           'understood')
+    return hidden, kwargs
