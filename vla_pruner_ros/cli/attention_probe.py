@@ -1,0 +1,37 @@
+"""What the unpruned model's action tokens look at: the yardstick for a pruner's choice."""
+from typing import Dict, Sequence, Tuple
+
+import numpy as np
+
+from vla_pruner_ros.backends.base import Backend
+from vla_pruner_ros.core.pruners.base import Feedback, Needs
+from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.types import Observation
+
+
+class AttentionProbe(TokenSelector):
+    """Cuts nothing, asks for the action attention and keeps it."""
+
+    def __init__(self, tokens_per_image: int, action_layers: str = 'latter_half'):
+        """Read ``action_layers`` as the parameter of that name says."""
+        super().__init__(None, 0, tokens_per_image)
+        self._layers = action_layers
+        self.scores: Dict[int, np.ndarray] = {}
+
+    @property
+    def needs(self) -> Needs:
+        """Only the action rows."""
+        return Needs(action_rows=self._layers)
+
+    def feedback(self, feedbacks: Sequence[Feedback]) -> None:
+        """Keep the scores per image."""
+        for one in feedbacks:
+            self.scores[one.image] = one.action_attention.detach().cpu().double().numpy()
+
+
+def action_attention(backend: Backend, observation: Observation,
+                     action_layers: str) -> Tuple[np.ndarray, ...]:
+    """Run the model unpruned once more; per image (M,) action attention, () if it gives none."""
+    probe = AttentionProbe(backend.spec.tokens_per_image, action_layers)
+    backend.predict_action_chunk(observation, probe)
+    return tuple(probe.scores[image] for image in sorted(probe.scores))

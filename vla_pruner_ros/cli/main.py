@@ -1,0 +1,71 @@
+"""The ``vla-pruner`` command: finds the subcommand, imports only that one, and words its errors.
+
+Exit status: 0 done, 1 a fault of this program, 2 bad input or set-up, 130 interrupted.
+"""
+from importlib import import_module
+import sys
+import traceback
+from typing import List, Optional, Sequence, Tuple
+
+from vla_pruner_ros.core.errors import VlaPrunerError
+
+# name -> (module with ``main(argv) -> int``, what it does)
+COMMANDS = {
+    'demo': ('vla_pruner_ros.cli.demo', 'drive the simulated robot with the shipped policy'),
+    'replay': ('vla_pruner_ros.cli.replay', 'run the policy on a rosbag2, pruned and unpruned'),
+    'record': ('vla_pruner_ros.ros.recorder', 'record live topics into a rosbag2'),
+    'bench': ('vla_pruner_ros.cli.bench', 'measure token selection and the decoder'),
+    'eval': ('vla_pruner_ros.sim.evaluate', 'success rates in simulation'),
+    'params': ('vla_pruner_ros.cli.params', 'print the parameter table'),
+}
+
+
+def usage() -> str:
+    """Help text."""
+    rows = '\n'.join(f'  {name:8} {text}' for name, (_, text) in COMMANDS.items())
+    return ('usage: vla-pruner [--debug] COMMAND ...\n\n'
+            'Vision-Language-Action policies with pruned visual tokens.\n\n'
+            f'commands:\n{rows}\n\n'
+            'options:\n'
+            '  -h, --help  this text; after a command, the help of that command\n'
+            '  --debug     show tracebacks\n')
+
+
+def split(argv: Sequence[str]) -> Tuple[bool, Optional[str], List[str]]:
+    """(debug, command, its arguments); ``--debug`` may stand anywhere."""
+    rest = [one for one in argv if one != '--debug']
+    debug = len(rest) < len(argv)
+    return debug, (rest[0] if rest else None), rest[1:]
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run a command line; returns the exit status."""
+    debug, command, rest = split(sys.argv[1:] if argv is None else argv)
+    if command in (None, '-h', '--help'):
+        print(usage(), end='')
+        return 0 if command else 2
+    if command not in COMMANDS:
+        return fail(f'{command!r} is no command; accepted: {", ".join(COMMANDS)}', 2)
+    try:
+        return int(import_module(COMMANDS[command][0]).main(rest) or 0)
+    except KeyboardInterrupt:
+        return fail('interrupted', 130)
+    except VlaPrunerError as error:
+        return fail(str(error), 2, debug)
+    except ModuleNotFoundError as error:
+        return fail(f'{command} needs the Python module {error.name!r}, which is not installed; '
+                    'the README says which extra brings it', 2, debug)
+    except Exception as error:
+        return fail(f'{type(error).__name__}: {error} (--debug shows where)', 1, debug)
+
+
+def fail(message: str, status: int, debug: bool = False) -> int:
+    """Print one line (and, when debugging, the traceback) and return ``status``."""
+    if debug:
+        traceback.print_exc()
+    print(f'vla-pruner: error: {" ".join(message.split())}', file=sys.stderr)
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main())
