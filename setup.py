@@ -2,6 +2,7 @@
 from glob import glob
 
 from setuptools import find_packages, setup
+from setuptools.command.develop import develop
 
 PACKAGE = 'vla_pruner_ros'
 SHARE = f'share/{PACKAGE}'
@@ -34,6 +35,21 @@ EXTRAS = {
 DATA_PATTERNS = [depth + name for depth in ('', '*/', '*/*/', '*/*/*/')
                  for name in ('*.safetensors', '*.json', '*.xml', '*.md', 'py.typed')]
 
+
+class Develop(develop):
+    """`colcon build --symlink-install`, but with the shebang of setup.cfg.
+
+    `setup.py develop` ignores `[build_scripts] executable` and names the interpreter that runs
+    colcon, so `ros2 run` would never see an activated virtual environment.
+    """
+
+    def write_script(self, script_name, contents, *rest):
+        """Write one executable; the first line is replaced."""
+        if contents.startswith('#!'):
+            contents = '#!/usr/bin/env python3\n' + contents.partition('\n')[2]
+        super().write_script(script_name, contents, *rest)
+
+
 setup(
     name=PACKAGE,
     version='0.1.0',
@@ -54,6 +70,7 @@ setup(
     install_requires=['numpy>=1.21', 'torch>=2.1', 'safetensors>=0.4', 'pyyaml>=5.4'],
     extras_require=EXTRAS,
     zip_safe=False,
+    cmdclass={'develop': Develop},
     entry_points={
         'console_scripts': [
             'vla-pruner = vla_pruner_ros.cli.main:main',

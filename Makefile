@@ -1,0 +1,53 @@
+# make demo   closed-loop demo: a pruned policy drives a simulated robot through ROS topics
+# make test   the tests
+# make lint   style and types
+# Each sets up .venv first.  Variables: PYTHON (an interpreter, 3.10 to 3.13), TORCH_INDEX (an extra
+# package index, for example PyTorch's one with CPU builds), DEMO_ARGS, PYTEST_ARGS.
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+EXTRAS := ros-pypi,sim,replay,hf,test
+PIP := $(PY) -m pip --disable-pip-version-check
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+# Spinning OpenMP threads and a network-wide ROS graph disturb everything else on this machine.
+export OMP_WAIT_POLICY := PASSIVE
+export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint setup clean
+
+help:
+	@sed -n 's/^# //p' Makefile | head -n 5
+
+demo: setup
+	$(PY) -m vla_pruner_ros.cli.main demo $(DEMO_ARGS)
+
+test: setup
+	$(PY) -m pytest test $(PYTEST_ARGS)
+
+lint: setup
+	$(PIP) install -q $(INDEX) -c constraints.txt ruff mypy
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+setup: $(STAMP)
+	@$(PY) -m vla_pruner_ros.cli.demo_check
+
+$(STAMP): constraints.txt setup.py pyproject.toml
+	@set -e; for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.12 python3.11 python3.13 python3.10); do \
+	  if "$$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	      2>/dev/null; then found="$$candidate"; break; fi; done; \
+	if [ -z "$$found" ]; then \
+	  echo 'No Python 3.10 to 3.13 found (looked for $(if $(PYTHON),$(PYTHON),python3 and python3.10 to 3.13)).' \
+	    'Install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1; fi; \
+	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$found cannot make virtual environments: sudo apt-get install python3-venv" >&2; exit 1; fi; \
+	echo "Installing into $(VENV) with $$("$$found" --version); the first time takes some minutes"; \
+	"$$found" -m venv $(VENV)
+	$(PIP) install -q $(INDEX) -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build install log out *.egg-info
