@@ -1,7 +1,8 @@
 """A policy node with a fake policy, and a robot beside it, in two contexts of one process.
 
-No waiting by time: ``Rig.until`` spins both sides until something is true, and silence is proved by a
-message that was sent later and has already arrived.
+No waiting by time: ``Rig.until`` spins both sides until something is true, and silence is proved by
+a message that was sent later and has already arrived.  Each rig has a namespace of its own: right
+after a node has gone, others may still see its endpoints.
 """
 import json
 import os
@@ -16,6 +17,7 @@ import fakes  # noqa: E402
 from fakes import FakeBackend, make_spec  # noqa: E402
 from geometry_msgs.msg import PoseStamped, TwistStamped  # noqa: E402
 import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically  # noqa: E402
 import rclpy  # noqa: E402
 from rclpy.context import Context  # noqa: E402
@@ -39,7 +41,9 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Long limits: a busy test machine must not look like a stale camera.
 DEFAULTS: Dict[str, Any] = {
-    'pruner': 'none', 'token_budget': 0, 'camera_topics': ['corner=/camera/image_raw'],
+    'pruner': 'none', 'token_budget': 0, 'camera_topics': ['corner=camera/image_raw'],
+    'joint_state_topic': 'joint_states', 'pose_topic': 'ee_pose',
+    'instruction_topic': 'instruction',
     'instruction': 'reach', 'max_image_age': 5.0, 'max_skew': 1.0, 'max_gap': 60.0,
     'watchdog_timeout': 60.0, 'execution_horizon': 1, 'autostart': False, 'status_rate': 20.0,
     'lock_step': False}
@@ -53,15 +57,15 @@ fakes.KNOWN = (*fakes.KNOWN, 'warm')  # the made-up instruction of the warm-up
 class Robot:
     """Publishes sensors with stamps of now and keeps everything it is told."""
 
-    def __init__(self, context: Context, compressed: bool = False):
-        self.node = rclpy.create_node('robot', context=context)
+    def __init__(self, context: Context, namespace: str, compressed: bool = False):
+        self.node = rclpy.create_node('robot', context=context, namespace=namespace)
         make = self.node.create_publisher
         self.images = make(CompressedImage if compressed else Image,
-                           '/camera/image_raw' + ('/compressed' if compressed else ''),
+                           'camera/image_raw' + ('/compressed' if compressed else ''),
                            qos_profile_sensor_data)
-        self.joints = make(JointState, '/joint_states', qos_profile_sensor_data)
-        self.poses = make(PoseStamped, '/ee_pose', qos_profile_sensor_data)
-        self.instructions = make(String, '/instruction', 1)
+        self.joints = make(JointState, 'joint_states', qos_profile_sensor_data)
+        self.poses = make(PoseStamped, 'ee_pose', qos_profile_sensor_data)
+        self.instructions = make(String, 'instruction', 1)
         self.got: Dict[str, List[Any]] = {}
         for name, kind in COMMANDS.items():
             for topic in (name, f'dry_run/{name}'):
@@ -73,7 +77,7 @@ class Robot:
 
     def _listen(self, kind: Any, topic: str, profile: QoSProfile) -> None:
         box = self.got.setdefault(topic, [])
-        full = topic if topic.startswith('/') else f'/pruned_policy/{topic}'
+        full = topic if topic.startswith('/') else f'pruned_policy/{topic}'
         self.node.create_subscription(kind, full, box.append, profile)
 
     def stamp(self, age: float = 0.0) -> Any:
@@ -108,8 +112,12 @@ class Robot:
 class Rig:
     """Node and robot, spun by the test's own thread."""
 
+    count = 0
+
     def __init__(self, backend: Optional[FakeBackend] = None, load: Optional[Any] = None,
                  start: bool = True, compressed: bool = False, **parameters: Any):
+        Rig.count += 1
+        self.namespace = f'/rig_{os.getpid()}_{Rig.count}'
         self.backend = backend or FakeBackend()
         self.contexts = [Context(), Context()]
         for context in self.contexts:
@@ -117,8 +125,9 @@ class Rig:
         values = {**DEFAULTS, **parameters}
         self.node = PolicyNode(
             load or (lambda snapshot: self.backend), context=self.contexts[0],
+            namespace=self.namespace,
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
-        self.robot = Robot(self.contexts[1], compressed)
+        self.robot = Robot(self.contexts[1], self.namespace, compressed)
         self.executors = [SingleThreadedExecutor(context=context) for context in self.contexts]
         self.executors[0].add_node(self.node)
         self.executors[1].add_node(self.robot.node)
@@ -133,7 +142,7 @@ class Rig:
         robot = self.robot
         publishers = (robot.images, robot.joints, robot.poses, robot.instructions)
         topics = [publisher.topic_name for publisher in self.node.publishers
-                  if publisher.topic_name.startswith('/pruned_policy/')
+                  if '/pruned_policy/' in publisher.topic_name
                   and not publisher.topic_name.endswith(('overlay', 'transition_event'))]
         self.until(lambda: all(one.get_subscription_count() for one in publishers)
                    and all(robot.node.count_publishers(topic) for topic in topics)
@@ -164,9 +173,12 @@ class Rig:
 
     def diagnostics(self) -> Dict[str, str]:
         """Newest diagnostics: key -> text, plus ``level`` and ``message``."""
-        if not self.got['/diagnostics']:
+        name = f'{self.namespace[1:]}/pruned_policy: policy'
+        ours = [one for array in self.got['/diagnostics'] for one in array.status
+                if one.name == name]
+        if not ours:
             return {}
-        status = self.got['/diagnostics'][-1].status[0]
+        status = ours[-1]
         return {**{one.key: one.value for one in status.values}, 'level': str(status.level[0]),
                 'message': status.message}
 
@@ -176,12 +188,18 @@ class Rig:
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """Call a service of the node."""
-        client = self.robot.node.create_client(kind, f'/pruned_policy/{name}')
+        client = self.robot.node.create_client(kind, f'pruned_policy/{name}')
         self.until(client.service_is_ready)
         future = client.call_async(request)
         self.until(future.done)
         self.robot.node.destroy_client(client)
         return future.result()
+
+    def flow(self, **send: Any) -> Any:
+        """Send until one more command has come; return that command."""
+        before = self.commands()
+        self.until(lambda: self.commands() > before, lambda: self.robot.send(**send))
+        return (self.got['ee_trajectory'] or self.got['action_chunk'])[-1]
 
     def set(self, atomically: bool = False, **values: Any) -> Any:
         """Set parameters through the service; return the result (or the list of results)."""
@@ -206,6 +224,19 @@ class Rig:
         self.robot.node.destroy_node()
         for context in self.contexts:
             context.try_shutdown()
+
+
+@pytest.fixture
+def make_rig():
+    """Build rigs that are closed after the test."""
+    rigs: List[Rig] = []
+
+    def make(*args: Any, **kwargs: Any) -> Rig:
+        rigs.append(Rig(*args, **kwargs))
+        return rigs[-1]
+    yield make
+    for rig in rigs:
+        rig.close()
 
 
 class BudgetBackend(FakeBackend):

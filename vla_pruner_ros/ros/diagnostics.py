@@ -79,6 +79,7 @@ class Reporter:
     def __init__(self, node: LifecycleNode):
         """Advertise the two topics."""
         self._node = node
+        self._name = node.get_fully_qualified_name().lstrip('/')
         self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics',
                                                   qos.diagnostics())
         self._status = node.create_publisher(String, '~/status', qos.latched())
@@ -91,7 +92,7 @@ class Reporter:
             facts = self._trends.add(facts, session)
         level, sentence = summarise(facts)
         status = DiagnosticStatus(level=bytes([level]), message=sentence,
-                                  name=f'{self._node.get_name()}: policy',
+                                  name=f'{self._name}: policy',
                                   hardware_id=str(facts.get('backend', '')))
         status.values = [KeyValue(key=key, value=value) for key, value in flatten(facts)]
         array = DiagnosticArray(status=[status])
