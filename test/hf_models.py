@@ -21,7 +21,7 @@ class WideRotary(nn.Module):
 
 
 def hugging_face(family: str, attention: str = 'sdpa', seed: int = 0, **changes):
-    """Return a base model (``LlamaModel`` ...) with weights large enough that every row matters."""
+    """Return a base model (``LlamaModel`` ...), weights large enough that every row matters."""
     import transformers
     torch.manual_seed(seed)
     sizes = {**SIZES, **changes}
