@@ -49,7 +49,10 @@ def resolve_layer(method: Type[Pruner], prune_layer: int, decoder_layers: int) -
         ConfigError: the layer does not exist, or is 0 for a method that reads decoder signals.
     """
     lowest = 1 if method.reads_decoder else 0
-    highest = max(lowest, decoder_layers - 1)
+    highest = decoder_layers - 1
+    if highest < lowest:
+        raise ConfigError(f'pruner {method.name!r} reads signals at the layer before the cut, but '
+                          f'the decoder has only {decoder_layers} layer')
     if prune_layer < 0:
         if method.reference_layer == 0:
             return 0

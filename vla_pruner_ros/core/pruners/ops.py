@@ -37,13 +37,19 @@ def top_k(score: Tensor, k: int) -> Tensor:
     """
     if score.dim() != 1 or not 0 <= k <= score.numel():
         raise BackendError(f'cannot take the top {k} of a score of shape {tuple(score.shape)}')
-    if score.device.type == 'cpu':
-        values = score.detach().to(torch.float64).numpy()
-        if np.isnan(values).any():
-            raise _nan_error('a token score', int(np.isnan(values).sum()), len(values))
-        return torch.from_numpy(np.sort(np.argsort(-values, kind='stable')[:k]))
-    if bool(torch.isnan(score).any()):
-        raise _nan_error('a token score', int(torch.isnan(score).sum()), len(score))
+    bad = int(torch.isnan(score).sum())
+    if bad:
+        raise BackendError(f'a token score is NaN in {bad} of {len(score)} places: there is '
+                           'nothing to choose the tokens by')
+    return (_top_k_numpy if score.device.type == 'cpu' else _top_k_torch)(score, k)
+
+
+def _top_k_numpy(score: Tensor, k: int) -> Tensor:
+    values = score.detach().to(torch.float64).numpy()
+    return torch.from_numpy(np.sort(np.argsort(-values, kind='stable')[:k]))
+
+
+def _top_k_torch(score: Tensor, k: int) -> Tensor:
     return torch.sort(score, descending=True, stable=True).indices[:k].sort().values
 
 
@@ -103,7 +109,10 @@ def cosine_similarity(features: Tensor) -> Tensor:
         raise BackendError(f'{int((~finite).sum())} of {len(features)} token embeddings are not '
                            'finite')
     scale = torch.where(squares > 0, squares.rsqrt(), torch.zeros_like(squares))
-    return similarity.mul_(scale.unsqueeze(0)).mul_(scale.unsqueeze(1))
+    similarity *= scale.unsqueeze(0)
+    similarity *= scale.unsqueeze(1)
+    # Rounding is not symmetric, and would decide between two tokens that are each other's nearest.
+    return torch.maximum(similarity, similarity.T)
 
 
 def _greedy_numpy(similarity: np.ndarray, k: int) -> np.ndarray:
@@ -158,8 +167,3 @@ def uniform_grid(rows: int, cols: int, k: int) -> Tensor:
     as whole numbers allow; inside a row the columns are evenly spaced.
     """
     return torch.tensor(_grid_indices(rows, cols, k), dtype=torch.int64)
-
-
-def _nan_error(what: str, bad: int, total: int) -> BackendError:
-    return BackendError(f'{what} is NaN in {bad} of {total} places: the model computed nothing '
-                        'that tokens could be chosen by')
