@@ -4,6 +4,7 @@ from hf_models import hugging_face, MaskColumns, own_decoder
 import pytest
 import torch
 
+from vla_pruner_ros.backends import hf_layers
 from vla_pruner_ros.backends.hf_hooks import HookedPruning
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
 from vla_pruner_ros.core.errors import BackendError
@@ -236,15 +237,14 @@ class TestNegativeControls:
         assert self.error(decode=True, cut=0) <= LIMIT[torch.float32]
 
     def test_rotary_factors_that_are_not_gathered(self, monkeypatch):
-        right = HookedPruning._cut_rows
+        right = hf_layers.cut_rows
 
-        def wrong(self, kwargs):
+        def wrong(kwargs, rows):
             factors = kwargs['position_embeddings']
-            right(self, kwargs)
-            count = self.rows.numel()
-            kwargs['position_embeddings'] = tuple(one[:, :count] for one in factors)
+            right(kwargs, rows)
+            kwargs['position_embeddings'] = tuple(one[:, :rows.numel()] for one in factors)
 
-        monkeypatch.setattr(HookedPruning, '_cut_rows', wrong)
+        monkeypatch.setattr(hf_layers, 'cut_rows', wrong)
         assert self.error() > 100 * LIMIT[torch.float32]
 
     @pytest.mark.parametrize('cut', [0, 2])

@@ -111,13 +111,14 @@ class HookedPruning:
 
     def _before(self, index: int, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
         """Cut the arguments of one layer call."""
-        hidden, kwargs = _arguments(args, kwargs)
+        hidden, kwargs = hf_layers.arguments(args, kwargs)
         if index == 0:
             self._decoding = self._decoding is not None
             self._check_pass(hidden, kwargs)
         if self._decoding:
             if self._cut and index >= self._cut:
-                kwargs['attention_mask'] = self._cut_columns(kwargs.get('attention_mask'))
+                kwargs['attention_mask'] = self._cut_columns(
+                    kwargs.get('attention_mask'))
             return (hidden,), kwargs
         if index == 0:
             self._embeds = hidden.detach()
@@ -128,12 +129,12 @@ class HookedPruning:
                 self._choose(hidden.device)
                 hidden = hidden[:, self.rows]
             if index >= self._cut:
-                self._cut_rows(kwargs)
+                hf_layers.cut_rows(kwargs, self.rows)
         return (hidden,), kwargs
 
     def _after(self, index: int, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
         """Read the attention of the action rows; the arguments are the cut ones."""
-        hidden, kwargs = _arguments(args, kwargs)
+        hidden, kwargs = hf_layers.arguments(args, kwargs)
         full = self._cut is None or index < self._cut
         if self._decoding:
             cached = hf_layers.cached_keys(hf_layers.layer_cache(kwargs), index)
@@ -187,8 +188,7 @@ class HookedPruning:
         if hidden.shape[:2] != (1, length):
             raise BackendError(f'the first pass inside HookedPruning has {tuple(hidden.shape)} '
                                f'rows, the layout wants (1, {length}, hidden)')
-        if cache is not None and cache.get_seq_length() or (
-                mask is not None and mask.shape[-1] != length):
+        if (cache is not None and cache.get_seq_length()) or not hf_layers.fits(mask, length):
             raise BackendError('the first pass inside HookedPruning must be the whole prompt, '
                                'with an empty dynamic cache or none')
 
@@ -211,12 +211,12 @@ class HookedPruning:
         keys = hf_layers.keys(layer, hidden, cos, sin) if cached is None else cached
         length, count = keys.shape[2], hidden.shape[1]
         mask = kwargs.get('attention_mask')
-        if mask is not None and mask.shape[-1] != length:
+        if not hf_layers.fits(mask, length):
             raise BackendError(f'layer {index}: the mask has {mask.shape[-1]} columns for '
                                f'{length} keys; the cache is not a plain dynamic cache')
-        if mask is not None and mask.shape[2] > 1:
-            mask = mask[:, :, span]
-        elif mask is None and count > 1 and hf_layers.is_causal(layer):
+        if mask is not None:
+            mask = (mask[:, :, span] if mask.shape[2] > 1 else mask)[..., :length]
+        elif count > 1 and hf_layers.is_causal(layer):
             order = torch.arange(length, device=hidden.device)
             mask = causal_mask(order[length - count:][span], order)
         present = self._sequence.length if full else self.rows.numel()
@@ -232,32 +232,6 @@ class HookedPruning:
         self.kept = tuple(self._selector.choose(signals))
         self.rows = self._sequence.remaining(self.kept, device)
 
-    def _cut_rows(self, kwargs: Dict[str, Any]) -> None:
-        """Re-slice everything that has one entry per row of the prompt."""
-        rows = self.rows
-        cos, sin = hf_layers.rotary_factors(kwargs)
-        kwargs['position_embeddings'] = (cos[:, rows], sin[:, rows])
-        for name in ('position_ids', 'cache_position'):
-            if kwargs.get(name) is not None:
-                kwargs[name] = kwargs[name][..., rows]
-        mask = kwargs.get('attention_mask')
-        if mask is not None:
-            mask = mask[:, :, rows] if mask.shape[2] > 1 else mask
-            kwargs['attention_mask'] = mask[..., rows]
-
     def _cut_columns(self, mask: Optional[Tensor]) -> Optional[Tensor]:
         """Take the dropped prompt columns out of a later pass's mask."""
-        if mask is None or mask.shape[-1] < self._sequence.length:
-            return mask
-        later = torch.arange(self._sequence.length, mask.shape[-1], device=mask.device)
-        return mask[..., torch.cat((self.rows.to(mask.device), later))]
-
-
-def _arguments(args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tuple[Tensor, Dict[str, Any]]:
-    """Hidden states and a copy of the other arguments of a layer call."""
-    kwargs = dict(kwargs)
-    hidden = args[0] if args else kwargs.pop('hidden_states', None)
-    if len(args) > 1 or not isinstance(hidden, Tensor):
-        raise BackendError('the decoder calls its layers with positional arguments that are not '
-                           'understood')
-    return hidden, kwargs
+        return hf_layers.cut_columns(mask, self.rows, self._sequence.length)

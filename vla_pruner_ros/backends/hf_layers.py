@@ -7,6 +7,7 @@ Nothing is imported from ``transformers``: whatever brought the model has import
 import sys
 from typing import Any, Callable, Dict, Optional, Tuple
 
+import torch
 from torch import nn, Tensor
 
 from vla_pruner_ros.core.errors import BackendError
@@ -117,6 +118,47 @@ def layer_cache(kwargs: Dict[str, Any]) -> Any:
     """Cache that a layer was called with, or None (the argument changed its name once)."""
     found = kwargs.get('past_key_values')
     return kwargs.get('past_key_value') if found is None else found
+
+
+def arguments(args: Tuple[Any, ...],
+              kwargs: Dict[str, Any]) -> Tuple[Tensor, Dict[str, Any]]:
+    """Hidden states and a copy of the other arguments of a layer call.
+
+    Raises:
+        BackendError: more positional arguments than the hidden states.
+    """
+    kwargs = dict(kwargs)
+    hidden = args[0] if args else kwargs.pop('hidden_states', None)
+    if len(args) > 1 or not isinstance(hidden, Tensor):
+        raise BackendError('the decoder calls its layers with positional arguments that are not '
+                           'understood')
+    return hidden, kwargs
+
+
+def cut_rows(kwargs: Dict[str, Any], rows: Tensor) -> None:
+    """Re-slice, in place, every argument that has one entry per row of the prompt."""
+    cos, sin = rotary_factors(kwargs)
+    kwargs['position_embeddings'] = (cos[:, rows], sin[:, rows])
+    for name in ('position_ids', 'cache_position'):
+        if kwargs.get(name) is not None:
+            kwargs[name] = kwargs[name][..., rows]
+    mask = kwargs.get('attention_mask')
+    if mask is not None:
+        mask = mask[:, :, rows] if mask.shape[2] > 1 else mask
+        kwargs['attention_mask'] = mask[..., rows]
+
+
+def cut_columns(mask: Optional[Tensor], rows: Tensor, prompt: int) -> Optional[Tensor]:
+    """Keep columns ``rows`` of the first ``prompt`` columns, and all later ones."""
+    if mask is None or mask.shape[-1] < prompt:
+        return mask
+    later = torch.arange(prompt, mask.shape[-1], device=mask.device)
+    return mask[..., torch.cat((rows.to(mask.device), later))]
+
+
+def fits(mask: Optional[Tensor], length: int) -> bool:
+    """Tell whether a mask is for ``length`` keys; old versions add one column and ignore it."""
+    return mask is None or mask.shape[-1] in (length, length + 1)
 
 
 def cached_keys(cache: Any, index: int) -> Tensor:
