@@ -115,7 +115,7 @@ class ReuseGate:
             return CHUNK_EXHAUSTED
         planned = self._gripper_open(remaining[:rows])
         gripper = np.concatenate([before.gripper_open, last.gripper_open, planned])
-        if gripper.any() != gripper.all():
+        if len(gripper) and gripper.any() != gripper.all():
             return GRIPPER
         if not steady(before.motion, last.motion, parameters.reuse_angle,
                       parameters.reuse_min_norm):
