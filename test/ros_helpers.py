@@ -1,8 +1,8 @@
 """A policy node with a fake policy, and a robot beside it, in two contexts of one process.
 
-No waiting by time: ``Rig.until`` spins both sides until something is true, and silence is proved by
-a message that was sent later and has already arrived.  Each rig has a namespace of its own: right
-after a node has gone, others may still see its endpoints.
+No waiting by time: ``Rig.until`` spins both sides until something is true, and silence is proved
+by a message that was sent later and has already arrived.  Each rig has its own namespace: others
+may still see the endpoints of a node that has just gone.
 """
 import json
 import os
@@ -85,19 +85,21 @@ class Robot:
         from rclpy.duration import Duration
         return (self.node.get_clock().now() - Duration(seconds=age)).to_msg()
 
-    def send_state(self, gripper: float = 0.5, name: str = 'gripper', age: float = 0.0) -> None:
+    def send_state(self, gripper: float = 0.5, name: str = 'gripper',
+                   stamp: Optional[Any] = None) -> None:
         """Pose (0.1, 0.2, 0.3) and one joint."""
         pose = PoseStamped()
-        pose.header.stamp = self.stamp(age)
+        pose.header.stamp = stamp or self.stamp()
         position = pose.pose.position
         position.x, position.y, position.z = 0.1, 0.2, 0.3
         self.poses.publish(pose)
         self.joints.publish(JointState(header=pose.header, name=[name], position=[gripper]))
 
-    def send(self, image: Optional[Any] = None, **state: Any) -> None:
-        """One moment: state, then image."""
-        self.send_state(**state)
-        self.images.publish(image if image is not None else self.picture())
+    def send(self, image: Optional[Any] = None, age: Optional[float] = None, **state: Any) -> None:
+        """One moment: state (of the image's stamp, or ``age`` seconds old), then image."""
+        image = image if image is not None else self.picture()
+        self.send_state(stamp=image.header.stamp if age is None else self.stamp(age), **state)
+        self.images.publish(image)
 
     def picture(self, value: int = 255, size: int = 8, encoding: str = 'rgb8', pad: int = 0,
                 age: float = 0.0) -> Image:
@@ -115,7 +117,7 @@ class Rig:
     count = 0
 
     def __init__(self, backend: Optional[FakeBackend] = None, load: Optional[Any] = None,
-                 start: bool = True, compressed: bool = False, **parameters: Any):
+                 compressed: bool = False, **parameters: Any):
         Rig.count += 1
         self.namespace = f'/rig_{os.getpid()}_{Rig.count}'
         self.backend = backend or FakeBackend()
@@ -132,15 +134,20 @@ class Rig:
         self.executors[0].add_node(self.node)
         self.executors[1].add_node(self.robot.node)
         self.got = self.robot.got
-        if start:
-            self.node.trigger_configure()
-            self.node.trigger_activate()
-            self.connect()
+
+    def start(self) -> None:
+        """Configure, activate and connect."""
+        self.node.trigger_configure()
+        self.node.trigger_activate()
+        self.connect()
 
     def connect(self) -> None:
         """Spin until the robot and the node have found each other."""
         robot = self.robot
-        publishers = (robot.images, robot.joints, robot.poses, robot.instructions)
+        live = self.node.live.snapshot
+        publishers = [robot.images, robot.instructions]
+        publishers += [robot.joints] if live.joint_state_topic else []
+        publishers += [robot.poses] if live.pose_topic else []
         topics = [publisher.topic_name for publisher in self.node.publishers
                   if '/pruned_policy/' in publisher.topic_name
                   and not publisher.topic_name.endswith(('overlay', 'transition_event'))]
@@ -169,7 +176,8 @@ class Rig:
 
     def status(self) -> Dict[str, Any]:
         """Newest status as a dictionary."""
-        return json.loads(self.got['status'][-1].data) if self.got['status'] else {}
+        newest = json.loads(self.got['status'][-1].data) if self.got['status'] else {}
+        return {'last_step': {}, 'resets': {}, **newest}
 
     def diagnostics(self) -> Dict[str, str]:
         """Newest diagnostics: key -> text, plus ``level`` and ``message``."""
@@ -177,7 +185,7 @@ class Rig:
         ours = [one for array in self.got['/diagnostics'] for one in array.status
                 if one.name == name]
         if not ours:
-            return {}
+            return {'message': '', 'reason': 'none yet'}
         status = ours[-1]
         return {**{one.key: one.value for one in status.values}, 'level': str(status.level[0]),
                 'message': status.message}
@@ -231,8 +239,10 @@ def make_rig():
     """Build rigs that are closed after the test."""
     rigs: List[Rig] = []
 
-    def make(*args: Any, **kwargs: Any) -> Rig:
+    def make(*args: Any, start: bool = True, **kwargs: Any) -> Rig:
         rigs.append(Rig(*args, **kwargs))
+        if start:
+            rigs[-1].start()
         return rigs[-1]
     yield make
     for rig in rigs:

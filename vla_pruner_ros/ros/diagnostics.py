@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vla_pruner_ros.ros.session import Session
 
 OK, WARN, ERROR = 0, 1, 2
+PATIENCE = 5.0  # seconds that a camera may take to send its first frame
 LOSS_WARNING = 0.1  # share of lost frames that is worth a word
 
 
@@ -48,7 +49,7 @@ def summarise(facts: Mapping[str, Any]) -> Tuple[int, str]:
                 f'camera {role} loses {camera["lost_share"]:.0%} of its frames on the way: start '
                 'its driver and this node with FASTRTPS_DEFAULT_PROFILES_FILE and '
                 f'FASTDDS_DEFAULT_PROFILES_FILE set to {facts["dds_profile"]}')
-        elif camera['publishers'] and not camera['received']:
+        elif camera['publishers'] and not camera['received'] and facts['watched_s'] > PATIENCE:
             level = max(level, WARN)
             problems.append(
                 f'camera {role} has a publisher on {camera["topic"]} but no frame arrives: '

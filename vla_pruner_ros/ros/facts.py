@@ -105,6 +105,7 @@ class Trends:
                 'received_hz': received / seconds if seconds else 0.0,
                 'publishers': session.inputs.publishers(camera['topic'])}
         return {**facts, 'cameras': cameras,
+                'watched_s': seconds,
                 'rate_hz': growth['steps'] / seconds if seconds else 0.0,
                 'dds_profile': dds_profile()}
 

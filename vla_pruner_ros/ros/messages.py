@@ -123,11 +123,15 @@ def hold_joints(names: Sequence[str], measured: Any, now_ns: int,
 
 def hold_pose(measured: Any, now_ns: int, lead_ns: int,
               frame: str) -> Optional[MultiDOFJointTrajectory]:
-    """One point, ``lead_ns`` ahead, at the measured pose (PoseStamped); None if not finite."""
+    """Stay at the measured pose (PoseStamped) for ``lead_ns``; None if it is not finite.
+
+    Two equal points, so that a robot that executes differences stands still, too.
+    """
     if measured is None:
         return None
     place, turn = measured.pose.position, measured.pose.orientation
     values = np.array([place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w], np.float64)
     if not np.isfinite(values).all():
         return None
-    return pose_trajectory(values[None], [now_ns + lead_ns], now_ns, frame, 'end_effector')
+    return pose_trajectory(np.stack([values, values]), [now_ns, now_ns + lead_ns], now_ns, frame,
+                           'end_effector')

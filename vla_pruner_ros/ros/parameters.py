@@ -40,11 +40,9 @@ def descriptor(spec: 'Field[Any]') -> ParameterDescriptor:
     elif ranged and isinstance(spec.default, int):
         result.integer_range = [IntegerRange(from_value=int(meta['low']),
                                              to_value=int(meta['high']), step=1)]
-    # Lists may be empty and numbers may be written without a point: the table checks their type,
-    # with a better message than the middleware's.
-    result.dynamic_typing = isinstance(spec.default, (tuple, float))
-    if not result.dynamic_typing:
-        result.type = Parameter.Type.from_parameter_value(spec.default).value
+    # Types are checked by the table: lists may be empty, numbers may be written without a point,
+    # and the middleware's message would not even name the parameter.
+    result.dynamic_typing = True
     return result
 
 
