@@ -1,15 +1,16 @@
-"""Says what is missing on this machine for the demo and the tests, and the command that installs it.
+"""Says what is missing on this machine for the demo and the tests, and how to install it.
 
 Run as ``python -m vla_pruner_ros.cli.demo_check``; silent and 0 when everything is there.
 Each check runs in its own process: a broken OpenGL or middleware library can end a process without
 an exception.
 """
 import os
+import re
 import subprocess
 import sys
 from typing import List, Optional, Tuple
 
-RENDER = '''
+RENDER = """
 from vla_pruner_ros.sim import graphics
 graphics.choose_backend()
 import mujoco
@@ -20,7 +21,7 @@ mujoco.mj_forward(model, data)
 renderer.update_scene(data)
 renderer.render()
 renderer.close()
-'''
+"""
 INSTALL = 'pip install -c constraints.txt ".[ros-pypi,sim,replay,hf,test]"'
 OPENGL = 'sudo apt-get install libegl1 libgl1-mesa-dri   (or: libosmesa6, with MUJOCO_GL=osmesa)'
 
@@ -50,8 +51,10 @@ def failure(program: str, timeout: float = 120.0) -> Optional[str]:
         return f'no answer within {timeout:g} s'
     if done.returncode == 0:
         return None
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f'ended with status {done.returncode}'
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    # A broken library complains again while the process ends: the first error is the reason.
+    errors = [line for line in lines if re.match(r'[\w.]*(Error|Exception|Exit)\b', line)]
+    return (errors + lines[-1:] + [f'ended with status {done.returncode}'])[0]
 
 
 def problems(checks: Tuple[Tuple[str, str, str], ...] = CHECKS) -> List[str]:

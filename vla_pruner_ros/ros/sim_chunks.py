@@ -1,0 +1,159 @@
+"""Published chunks -> what the simulated robot executes; no publishing, no physics.
+
+Point 0 of an end-effector chunk is the pose at the observation, the following points are targets,
+one per control step; the robot executes the DIFFERENCES between consecutive points.  So a chunk
+cannot throw the hand across the table, whatever its absolute numbers are.
+Messages are read by attribute; a bad one is an ``InputError`` whose reason is counted.
+"""
+from dataclasses import dataclass
+from typing import Any, List, Optional, Tuple
+
+import numpy as np
+
+from vla_pruner_ros.core.errors import InputError
+
+SECOND = 10**9
+
+
+def stamp_ns(stamp: Any) -> int:
+    """builtin_interfaces/Time or Duration -> nanoseconds."""
+    return int(stamp.sec) * SECOND + int(stamp.nanosec)
+
+
+@dataclass(frozen=True)
+class Track:
+    """Values in time.
+
+    Attributes:
+        stamp_ns: time of the observation that the chunk answers.
+        times_ns: (P,) int64, strictly increasing.
+        values: (P, 3) metres, or (P,) gripper opening, 0 closed to 1 open.
+    """
+
+    stamp_ns: int
+    times_ns: np.ndarray
+    values: np.ndarray
+
+
+def read_poses(message: Any) -> Track:
+    """MultiDOFJointTrajectory -> positions (P, 3); the orientation is not used by this robot.
+
+    Raises:
+        InputError: ``wrong_size``, ``not_finite`` or ``bad_times``.
+    """
+    rows = []
+    for index, point in enumerate(message.points):
+        if len(point.transforms) != 1:
+            raise InputError('wrong_size', f'point {index} has {len(point.transforms)} transforms '
+                                           'instead of 1')
+        place = point.transforms[0].translation
+        rows.append((place.x, place.y, place.z))
+    return _track(message, np.array(rows, np.float64).reshape(-1, 3))
+
+
+def read_gripper(message: Any) -> Track:
+    """JointTrajectory of one joint -> openings (P,).
+
+    Raises:
+        InputError: ``wrong_size``, ``not_finite`` or ``bad_times``.
+    """
+    rows = []
+    for index, point in enumerate(message.points):
+        if len(point.positions) != 1:
+            raise InputError('wrong_size', f'gripper point {index} has {len(point.positions)} '
+                                           'positions instead of 1')
+        rows.append(point.positions[0])
+    return _track(message, np.array(rows, np.float64))
+
+
+def _track(message: Any, values: np.ndarray) -> Track:
+    if len(message.joint_names) != 1:
+        raise InputError('wrong_size', f'joint_names is {list(message.joint_names)}, '
+                                       'one is wanted')
+    if not len(values):
+        raise InputError('wrong_size', 'the trajectory has no points')
+    if not np.isfinite(values).all():
+        raise InputError('not_finite', 'the trajectory holds NaN or infinity')
+    stamp = stamp_ns(message.header.stamp)
+    times = np.array([stamp + stamp_ns(point.time_from_start) for point in message.points],
+                     np.int64)
+    if (np.diff(times) <= 0).any():
+        raise InputError('bad_times', 'time_from_start does not increase')
+    return Track(stamp, times, values)
+
+
+def actions(poses: Track, gripper: Optional[Track], count: int) -> np.ndarray:
+    """First ``count`` control steps of a chunk (at most as many as it has).
+
+    Args:
+        poses: at least two points.
+        gripper: one value for all steps, or one per point of ``poses``; None = open.
+        count: wanted steps.
+
+    Returns:
+        (N, 4) metres of x, y, z and the gripper opening at the end of each step.
+
+    Raises:
+        InputError: ``wrong_size``.
+    """
+    steps = len(poses.values) - 1
+    if steps < 1:
+        raise InputError('wrong_size', 'a chunk needs the observed pose and at least one target')
+    openings = np.ones(steps)
+    if gripper is not None:
+        if len(gripper.values) not in (1, steps + 1):
+            raise InputError('wrong_size', f'{len(gripper.values)} gripper points do not fit '
+                                           f'{steps + 1} poses')
+        openings = np.broadcast_to(gripper.values, steps + 1)[1:]
+    return np.column_stack([np.diff(poses.values, axis=0), openings])[:count]
+
+
+class Timeline:
+    """What to do when, made of the chunks that arrived: for a robot that does not wait.
+
+    A new chunk replaces the old ones from its first point on; the time before is still covered by
+    them, because a policy leaves away the points that were past when it answered.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing to do."""
+        self._segments: List[Tuple[int, int, np.ndarray]] = []  # start, end, metres
+        self._gripper: Optional[Track] = None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._segments.clear()
+        self._gripper = None
+
+    def put_poses(self, poses: Track) -> None:
+        """Take a chunk; one with a single point (a held pose) ends all motion at that point."""
+        first = int(poses.times_ns[0])
+        self._segments = [one for one in self._segments if one[0] < first]
+        for index, delta in enumerate(np.diff(poses.values, axis=0)):
+            self._segments.append((int(poses.times_ns[index]), int(poses.times_ns[index + 1]),
+                                   delta))
+
+    def put_gripper(self, gripper: Track) -> None:
+        """Take gripper openings; they stay until the next ones."""
+        self._gripper = gripper
+
+    def motion(self, begin_ns: int, span_ns: int) -> Optional[np.ndarray]:
+        """Metres (3,) to move in the control step that begins now, or None: hold.
+
+        The segment in the middle of the step counts, so a few milliseconds of jitter between the
+        clocks of camera and control change nothing.
+        """
+        middle = begin_ns + span_ns // 2
+        self._segments = [one for one in self._segments if one[1] > middle]
+        for start, end, delta in reversed(self._segments):
+            if start <= middle:
+                return np.asarray(delta * (span_ns / (end - start)))
+        return None
+
+    def opening(self, begin_ns: int, span_ns: int) -> Optional[float]:
+        """Gripper opening wanted at the end of the control step, or None: never told."""
+        if self._gripper is None:
+            return None
+        times, values = self._gripper.times_ns, self._gripper.values
+        index = int(np.searchsorted(times, begin_ns + span_ns // 2, side='right'))
+        return float(values[min(index, len(values) - 1)])

@@ -1,0 +1,121 @@
+"""What the simulated robot says: camera, joints and hand as ROS messages with one common stamp."""
+import array
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import String
+
+from vla_pruner_ros.core.errors import MissingDependencyError
+
+BASE_FRAME = 'base'
+GRIPPER = 'gripper'
+JPEG_QUALITY = 95
+# Offered reliable, so that readers of both kinds match; only the newest few are kept.
+SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def jpeg(rgb: np.ndarray) -> bytes:
+    """Encode an RGB image (H, W, 3) uint8.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingDependencyError(
+            'compressed images need OpenCV: install python3-opencv, or the extra "opencv" of this '
+            'package') from error
+    _, data = cv2.imencode('.jpg', rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return bytes(data)
+
+
+class SensorPublishers:
+    """Publishes one observation of the robot on all sensor topics, and the instruction.
+
+    Args:
+        node: makes the publishers.
+        camera: name of the camera, used as ``frame_id``.
+    """
+
+    def __init__(self, node: Node, camera: str):
+        self._node = node
+        self._camera = camera
+        self._listeners = 0
+        self._warned = False
+        self._image = node.create_publisher(Image, '/camera/image_raw', SENSOR)
+        self._compressed = node.create_publisher(CompressedImage, '/camera/image_raw/compressed',
+                                                 SENSOR)
+        self._joints = node.create_publisher(JointState, '/joint_states', SENSOR)
+        self._pose = node.create_publisher(PoseStamped, '/ee_pose', SENSOR)
+        self._instruction = node.create_publisher(String, '/instruction', 1)
+
+    def instruct(self, text: str) -> None:
+        """Publish the instruction and wait until every reader has it.
+
+        The next image must not overtake it: it would be answered with the old instruction.
+        """
+        from rclpy.duration import Duration
+        self._listeners = self._instruction.get_subscription_count()
+        self._instruction.publish(String(data=text))
+        self._instruction.wait_for_all_acked(Duration(seconds=0.5))
+
+    def new_listener(self) -> bool:
+        """Whether somebody subscribed to the instruction since it was last published."""
+        return bool(self._instruction.get_subscription_count() > self._listeners)
+
+    def publish(self, observation: Any, quaternion: np.ndarray, stamp: Any) -> None:
+        """Publish one observation (sim ``RobotObservation``), every message with ``stamp``.
+
+        Args:
+            observation: camera image, joints, hand position and gripper opening.
+            quaternion: of the hand, x y z w.
+            stamp: builtin_interfaces/Time.
+        """
+        joints = JointState(name=[*observation.joint_names, GRIPPER],
+                            position=[*(float(one) for one in observation.joint_positions),
+                                      float(observation.gripper_opening)])
+        joints.header.stamp = stamp
+        joints.header.frame_id = BASE_FRAME
+        pose = PoseStamped()
+        pose.header = joints.header
+        place, turn = pose.pose.position, pose.pose.orientation
+        place.x, place.y, place.z = (float(one) for one in observation.ee_position)
+        turn.x, turn.y, turn.z, turn.w = (float(one) for one in quaternion)
+        # State first: whoever gets the image can already have what belongs to it.
+        self._joints.publish(joints)
+        self._pose.publish(pose)
+        rgb = observation.images[self._camera]
+        self._image.publish(self._raw(rgb, stamp))
+        if self._compressed.get_subscription_count():
+            self._publish_compressed(rgb, stamp)
+
+    def _raw(self, rgb: np.ndarray, stamp: Any) -> Image:
+        height, width = rgb.shape[:2]
+        message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
+        message.header.stamp = stamp
+        message.header.frame_id = self._camera
+        # An ndarray or a list here would be checked element by element.
+        data = array.array('B')
+        data.frombytes(rgb.tobytes())
+        message.data = data
+        return message
+
+    def _publish_compressed(self, rgb: np.ndarray, stamp: Any) -> None:
+        try:
+            message = CompressedImage(format='rgb8; jpeg compressed bgr8')
+            message.data = array.array('B', jpeg(rgb))
+        except MissingDependencyError as error:
+            if not self._warned:
+                self._warned = True
+                self._node.get_logger().error(str(error))
+            return
+        message.header.stamp = stamp
+        message.header.frame_id = self._camera
+        self._compressed.publish(message)

@@ -1,0 +1,285 @@
+"""The node ``sim_robot``: a simulated robot arm that knows nothing of the policy but its topics.
+
+Lock step: publish an observation, wait for the chunk that answers exactly its stamp, execute it,
+publish the next one.  Stamps advance by simulated time, so the same seed and policy give the same
+episode.  Real time: every 1 / rate seconds execute what the chunks say for that moment (hold where
+they say nothing) and publish, stamped with the node's clock.
+
+All callbacks run on one thread, which also owns the OpenGL context.
+"""
+import json
+import signal
+import sys
+import threading
+from typing import Any, Callable, Dict, List, Optional
+
+from rcl_interfaces.msg import SetParametersResult
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
+
+from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
+from vla_pruner_ros.ros import sim_chunks as chunks
+from vla_pruner_ros.ros import sim_parameters
+from vla_pruner_ros.ros.messages import time_message
+from vla_pruner_ros.ros.shipped import process_environment
+from vla_pruner_ros.ros.sim_messages import LATCHED, SensorPublishers
+from vla_pruner_ros.ros.sim_world import World
+from vla_pruner_ros.sim.robot import CAMERA
+from vla_pruner_ros.sim.tasks import CONTROL_DT, get_task
+
+STEP_NS = round(CONTROL_DT * chunks.SECOND)
+RESENDS = 6  # unanswered copies of an observation until it is published as a new one
+STILL = (0.0, 0.0, 0.0)
+
+
+class SimNode(Node):
+    """Simulated robot on its topics.
+
+    Args:
+        world: (image_size, viewer) -> World.
+        options: of ``rclpy.node.Node``.
+
+    Raises:
+        ConfigError: unknown task, or a viewer without a screen.
+        MissingDependencyError: the simulator or OpenGL is missing.
+    """
+
+    def __init__(self, world: Callable[[int, bool], World] = World, **options: Any):
+        super().__init__('sim_robot', **options)
+        sim_parameters.declare(self)
+        get_task(self._value('task'))
+        self._next_seed: int = self._value('seed')
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._lock_step: bool = self._value('lock_step')
+        self.world = world(self._value('image_size'), self._value('viewer'))
+        self._timeline = chunks.Timeline()
+        self._answers: Dict[str, chunks.Track] = {}
+        self._observation: Any = None  # the published one, kept for resending
+        self._stamp_ns = 0
+        self._silent_s = 0.0
+        self._resends = 0
+        self._restarting = False
+        self._sensors = SensorPublishers(self, CAMERA)
+        self._episode = self.create_publisher(String, '~/episode', LATCHED)
+        self._listen(MultiDOFJointTrajectory, 'trajectory_topic', chunks.read_poses, 'poses')
+        self._has_gripper = bool(self._value('gripper_topic'))
+        if self._has_gripper:
+            self._listen(JointTrajectory, 'gripper_topic', chunks.read_gripper, 'gripper')
+        self.create_service(Trigger, '~/reset', self._on_reset)
+        service = self._value('policy_reset_service')
+        self._policy_reset = self.create_client(Trigger, service) if service else None
+        self._period = 1.0 / self._value('rate')
+        self.create_timer(self._period, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        if self._value('autostart'):
+            self._start()
+        else:
+            self._publish_episode()
+
+    def close(self) -> None:
+        """Free the simulator and the node."""
+        self.world.close()
+        self.destroy_node()
+
+    # ---- episodes
+
+    def _start(self) -> None:
+        """Begin an episode with the next seed; its first image follows at the next tick."""
+        self.world.start(self._value('task'), self._next_seed)
+        self._next_seed = (self._next_seed + 1) % 2**31
+        self._timeline.clear()
+        self._answers.clear()
+        self._observation = None
+        status = self.world.status()
+        self._sensors.instruct(status['instruction'])
+        self._publish_episode()
+        self.get_logger().info(f'episode {status["episode"]}: {status["task"]}, seed '
+                               f'{status["seed"]}, "{status["instruction"]}"')
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            self._start()
+            response.success, response.message = True, json.dumps(self.world.status())
+        except VlaPrunerError as error:
+            response.success, response.message = False, str(error)
+        return response
+
+    def _ended(self) -> None:
+        """Say how the episode ended; begin the next one if that is wanted."""
+        self._publish_episode()
+        status = self.world.status()
+        self.get_logger().info(f'episode {status["episode"]} '
+                               f'{"solved" if status["success"] else "not solved"} after '
+                               f'{status["steps"]} steps')
+        if not self._value('auto_reset'):
+            return
+        if self._policy_reset is not None and self._policy_reset.service_is_ready():
+            self._restarting = True
+            self._policy_reset.call_async(Trigger.Request()).add_done_callback(
+                lambda future: self._restart())
+        else:
+            self._restart()
+
+    def _restart(self) -> None:
+        self._restarting = False
+        self._start()
+
+    # ---- time
+
+    def _tick(self) -> None:
+        if self._restarting or (self.world.done and (self._lock_step or self.world.robot is None)):
+            return
+        if self._sensors.new_listener():
+            self._sensors.instruct(self.world.status()['instruction'])
+        if self._lock_step:
+            self._lock_step_tick()
+        else:
+            self._real_time_tick()
+
+    def _real_time_tick(self) -> None:
+        """Execute the control step that ends now, then publish what came of it."""
+        now = int(self.get_clock().now().nanoseconds)
+        running = not self.world.done
+        if running and self._observation is not None:
+            begin = now - STEP_NS
+            motion = self._timeline.motion(begin, STEP_NS)
+            self.world.execute(STILL if motion is None else motion,
+                               self._timeline.opening(begin, STEP_NS))
+        self._observe(now)
+        if running and self.world.done:
+            self._ended()
+
+    def _lock_step_tick(self) -> None:
+        if self._observation is None:
+            now = int(self.get_clock().now().nanoseconds)
+            self._observe(max(now, self._stamp_ns + STEP_NS))
+            return
+        self._silent_s += self._period
+        if self._silent_s < self._value('resend_period'):
+            return
+        # Something got lost, or nobody listens yet.  A copy with the same stamp is harmless for a
+        # policy that has seen it; later a new stamp wakes one that gave no answer at all.
+        self._silent_s = 0.0
+        self._resends += 1
+        if self._resends % RESENDS == 0:
+            self.get_logger().warning(
+                'nobody answers the observation: is the policy active, and its lock_step true?')
+            self._stamp_ns = max(self._stamp_ns + 1, int(self.get_clock().now().nanoseconds))
+        self._sensors.publish(*self._observation, time_message(self._stamp_ns))
+
+    def _observe(self, stamp: int) -> None:
+        self._observation = self.world.observe()
+        self._stamp_ns = stamp
+        self._silent_s, self._resends = 0.0, 0
+        self._sensors.publish(*self._observation, time_message(stamp))
+
+    # ---- chunks
+
+    def _listen(self, kind: Any, topic: str, read: Callable[[Any], chunks.Track],
+                name: str) -> None:
+        def on_message(message: Any) -> None:
+            try:
+                self._take(name, read(message))
+            except InputError as error:
+                self._refuse(error)
+
+        self.create_subscription(kind, self._value(topic), on_message,
+                                 10 if not self._lock_step else 1)
+
+    def _refuse(self, error: InputError) -> None:
+        self.world.refused[error.reason] += 1
+        self.get_logger().warning(f'chunk refused: {error}', throttle_duration_sec=5.0)
+        self._publish_episode()
+
+    def _take(self, name: str, track: chunks.Track) -> None:
+        if self.world.done or self._observation is None:
+            return
+        if not self._lock_step:
+            if name == 'poses':
+                self._timeline.put_poses(track)
+                self.world.accepted += 1
+            else:
+                self._timeline.put_gripper(track)
+            return
+        if track.stamp_ns != self._stamp_ns:
+            raise InputError('other_stamp', f'it answers an observation '
+                             f'{(track.stamp_ns - self._stamp_ns) / 1e9:+.3f} s from the last one')
+        self._answers[name] = track
+        if 'poses' in self._answers and ('gripper' in self._answers or not self._has_gripper):
+            answers, self._answers = self._answers, {}
+            self._execute(chunks.actions(answers['poses'], answers.get('gripper'),
+                                         self._value('execution_horizon')))
+
+    def _execute(self, actions: Any) -> None:
+        """Lock step: run the first actions of a chunk and publish what came of them."""
+        self.world.accepted += 1
+        steps = 0
+        for row in actions:
+            self.world.execute(row[:3], row[3])
+            steps += 1
+            if self.world.done:
+                self._ended()
+                return
+        self._publish_episode()
+        self._observe(self._stamp_ns + steps * STEP_NS)
+
+    # ---- parameters and status
+
+    def _value(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+    def _on_parameters(self, parameters: List[Parameter]) -> SetParametersResult:
+        for one in parameters:
+            if one.name == 'task':
+                try:
+                    get_task(one.value)
+                except ConfigError as error:
+                    return SetParametersResult(successful=False, reason=str(error))
+        for one in parameters:
+            if one.name == 'seed':
+                self._next_seed = one.value
+        return SetParametersResult(successful=True)
+
+    def _publish_episode(self) -> None:
+        self._episode.publish(String(data=json.dumps(
+            {**self.world.status(), 'lock_step': self._lock_step}, sort_keys=True)))
+
+
+def main(args: Optional[List[str]] = None) -> int:
+    """Run the simulated robot until SIGINT or SIGTERM.
+
+    Returns:
+        0, or 1 when it cannot start.
+    """
+    import os
+    os.environ.update(process_environment())
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    node: Optional[SimNode] = None
+    try:
+        node = SimNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+        executor.shutdown()
+        return 0
+    except VlaPrunerError as error:
+        rclpy.logging.get_logger('sim_robot').fatal(str(error))
+        return 1
+    finally:
+        if node is not None:
+            node.close()
+        rclpy.shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
