@@ -82,6 +82,12 @@ def test_a_layer_behind_the_decoder_is_refused():
         make_pruner(Parameters(), make_spec(decoder_layers=1), True)
 
 
+def test_an_action_layer_behind_the_decoder_is_refused():
+    make_pruner(Parameters(action_layers='layer:3'), make_spec(), True)
+    with pytest.raises(ConfigError, match="'layer:4', but the decoder has layers 0 to 3"):
+        make_pruner(Parameters(action_layers='layer:4'), make_spec(), True)
+
+
 @pytest.mark.parametrize('asked, causal, rows', [
     ('auto', True, 'last_token'), ('auto', False, 'text'), ('all', True, 'all'),
     ('last_token', False, 'last_token')])

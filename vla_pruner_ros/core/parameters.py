@@ -23,6 +23,7 @@ def _param(default: Any, group: str, doc: str, *, low: Optional[float] = None,
 
 PRUNERS = ('none', 'random', 'uniform', 'fastv', 'sparsevlm', 'divprune', 'prefill_only',
            'action_only', 'score_fusion', 'flashvla', 'vla_pruner')
+BACKENDS = ('pocket', 'openvla', 'openvla_oft')
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,34 @@ class Parameters:
     """Snapshot of all parameters; see the field metadata for ranges and descriptions."""
 
     # model: fixed once configured
-    backend: str = _param('pocket', 'model', 'Policy family to load.', choices=('pocket',))
-    checkpoint: str = _param('', 'model', 'Checkpoint directory; empty = the weights shipped with '
-                             'the backend.')
+    backend: str = _param('pocket', 'model', 'Policy family to load.', choices=BACKENDS)
+    checkpoint: str = _param('', 'model', 'Checkpoint directory, or for OpenVLA a repository id '
+                             'of the Hugging Face hub; empty = the weights shipped with the '
+                             'backend.')
+    revision: str = _param('', 'model', 'Branch, tag or commit of a checkpoint that is a '
+                           'repository id; empty = its main branch.')
+    dtype: str = _param('auto', 'model', 'Precision of the weights; auto = that of the '
+                        'checkpoint. The shipped policy is always float32.',
+                        choices=('auto', 'float32', 'bfloat16', 'float16'))
+    unnorm_key: str = _param('', 'model', 'Data set whose statistics scale the actions; needed '
+                             'where a checkpoint has several.')
+    center_crop: bool = _param(False, 'model', 'Show the policy the middle 0.9 of the image area: '
+                               'for checkpoints that were fine-tuned with random crops.')
+    image_resize: str = _param('bicubic', 'model', 'Resizing of camera images: bicubic as the '
+                               'published processor, lanczos as the training pipeline.',
+                               choices=('bicubic', 'lanczos'))
+    policy_images: int = _param(1, 'model', 'Cameras of an OpenVLA-OFT checkpoint; its files do '
+                                'not say.', low=1, high=3)
+    action_chunk: int = _param(0, 'model', 'Actions per answer of an OpenVLA-OFT checkpoint; '
+                               '0 = 8 for one arm, 25 for two.', low=0, high=100)
+    action_bounds: str = _param('auto', 'model', 'Statistics that normalised values are spread '
+                                'over; auto = those of the data set.',
+                                choices=('auto', 'quantiles', 'min_max'))
+    control_rate: float = _param(0.0, 'model', 'Control steps per second of an OpenVLA-type '
+                                 "policy; 0 = its data set's own.", low=0.0, high=1000.0)
+    gripper_convention: str = _param(
+        'dataset', 'model', "What the policy's gripper values mean; dataset = 1 open, 0 closed.",
+        choices=('dataset', 'open_is_one', 'open_is_zero', 'open_is_minus_one'))
     device: str = _param('cpu', 'model', 'Torch device: cpu, cuda or cuda:N.')
     threads: int = _param(0, 'model', 'Torch CPU threads; 0 = leave torch its own choice.',
                           low=0, high=256)

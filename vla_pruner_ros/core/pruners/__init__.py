@@ -75,9 +75,14 @@ def make_pruner(parameters: Parameters, spec: PolicySpec, causal: bool) -> Prune
         causal: the prefill runs under a causal mask (decides ``semantic_query: auto``).
 
     Raises:
-        ConfigError: unknown method, or a prune layer that does not fit it.
+        ConfigError: unknown method, or a layer that does not fit it or the decoder.
     """
     parameters = parameters.effective()
     method = pruner_class(parameters.pruner)
     layer = resolve_layer(method, parameters.prune_layer, spec.decoder_layers)
-    return method.build(parameters, layer, causal)
+    pruner = method.build(parameters, layer, causal)
+    _, _, number = (pruner.needs.action_rows or '').partition('layer:')
+    if number and int(number) >= spec.decoder_layers:
+        raise ConfigError(f'action_layers is {parameters.action_layers!r}, but the decoder has '
+                          f'layers 0 to {spec.decoder_layers - 1}')
+    return pruner
