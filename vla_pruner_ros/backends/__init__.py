@@ -2,6 +2,8 @@
 
 A backend class has ``load(checkpoint, device)``: a checkpoint directory (None = the weights
 shipped with it) and a torch device give a ready ``Backend``.
+A class with more options than that has ``from_parameters(parameters, device)`` instead and finds
+its checkpoint itself.
 """
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +15,8 @@ from vla_pruner_ros.core.parameters import Parameters
 
 REGISTRY = {
     'pocket': 'vla_pruner_ros.backends.pocket.backend:PocketBackend',
+    'openvla': 'vla_pruner_ros.backends.openvla.backend:OpenVlaBackend',
+    'openvla_oft': 'vla_pruner_ros.backends.openvla.oft_backend:OftBackend',
 }
 
 
@@ -37,7 +41,8 @@ def load_backend(parameters: Parameters) -> Backend:
     """
     found = backend_class(parameters.backend)
     checkpoint = Path(parameters.checkpoint).expanduser() if parameters.checkpoint else None
-    if checkpoint is not None and not checkpoint.is_dir():
+    with_options = getattr(found, 'from_parameters', None)
+    if with_options is None and checkpoint is not None and not checkpoint.is_dir():
         raise ConfigError(f'checkpoint is {parameters.checkpoint!r}, which is not a directory')
     import torch
 
@@ -45,5 +50,6 @@ def load_backend(parameters: Parameters) -> Backend:
     device = torch_device(parameters.device)
     if parameters.threads:
         torch.set_num_threads(parameters.threads)
-    loaded: Backend = found.load(checkpoint, device)
+    loaded: Backend = (found.load(checkpoint, device) if with_options is None
+                       else with_options(parameters, device))
     return loaded

@@ -1,0 +1,1 @@
+"""OpenVLA and OpenVLA-OFT from their published checkpoints, in plain torch."""

@@ -1,0 +1,180 @@
+"""A checkpoint directory of the OpenVLA family: described without loading, or loaded.
+
+``read_checkpoint`` looks only at JSON files and tensor headers; ``load_model`` then builds the
+network without memory, compares every name and shape, asks whether it will fit, and only then
+reads tensors.
+"""
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import torch
+from torch import nn
+
+from vla_pruner_ros.backends.openvla.files import (
+    COMPONENTS,
+    find_component,
+    read_component,
+    read_json,
+    Stored,
+    stored_tensors,
+)
+from vla_pruner_ros.backends.openvla.layout import FEATURIZERS, model_shape, unused
+from vla_pruner_ros.backends.openvla.memory import available, check_memory, dtype_of, estimate
+from vla_pruner_ros.backends.openvla.model import ModelShape, OpenVlaModel
+from vla_pruner_ros.backends.openvla.weights import check_fit, fill, fold_lora, Source
+from vla_pruner_ros.core.errors import BackendError, ConfigError
+
+CONFIG_NAME, PROCESSOR_NAME = 'config.json', 'preprocessor_config.json'
+STATISTICS_NAME, TOKENIZER_NAME = 'dataset_statistics.json', 'tokenizer.json'
+#: Rows beside the visual ones that memory is planned for: prompt, proprioception, actions.
+PLANNED_TEXT_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a directory holds.
+
+    Attributes:
+        folder: the directory.
+        config: content of config.json.
+        statistics: data set -> statistics; ``dataset_statistics.json`` replaces those of
+            config.json.
+        stored: tensors of the safetensors files.
+        components: stem of a component file -> its path.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    statistics: Mapping[str, Any]
+    stored: Mapping[str, Stored]
+    components: Mapping[str, Path]
+
+    @property
+    def is_oft(self) -> bool:
+        """An action head or a proprioception projector lies beside the model."""
+        return 'action_head' in self.components or 'proprio_projector' in self.components
+
+    @property
+    def stored_dtype(self) -> str:
+        """Precision that the checkpoint was saved in, by its configuration."""
+        return str(self.config.get('torch_dtype') or self.config.get('dtype') or 'bfloat16')
+
+    @property
+    def action_vocabulary(self) -> int:
+        """Real tokens of the vocabulary: without the rows that pad it."""
+        text = self.config.get('text_config') or {}
+        return int(text.get('vocab_size', 32000)) - int(self.config.get('pad_to_multiple_of', 64))
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Look at a directory without reading a tensor.
+
+    Raises:
+        ConfigError: a file is missing or unusable.
+        BackendError: a weight file is not readable.
+    """
+    config = read_json(folder / CONFIG_NAME)
+    statistics = read_json(folder / STATISTICS_NAME, required=False) or config.get('norm_stats')
+    paths = {stem: find_component(folder, stem) for stem in COMPONENTS}
+    components = {stem: path for stem, path in paths.items() if path is not None}
+    return Checkpoint(folder, config, statistics or {}, stored_tensors(folder), components)
+
+
+def _sources(checkpoint: Checkpoint, shapes_only: bool) -> Dict[str, Source]:
+    """Tensors of the model by name; a FiLM file replaces the plain towers."""
+    sources: Dict[str, Source] = dict(checkpoint.stored)
+    film = checkpoint.components.get('vision_backbone')
+    if film is not None:
+        sources = {name: one for name, one in sources.items()
+                   if not name.startswith(FEATURIZERS)}
+        sources.update(fold_lora(read_component(film, shapes_only)))
+    return sources
+
+
+def describe_model(checkpoint: Checkpoint, lm_head: bool) -> Tuple[ModelShape, int, int]:
+    """Shape of the model, number of weights it uses, and number stored but never used.
+
+    Raises:
+        ConfigError: a configuration this backend does not read.
+        BackendError: tensors are missing or contradict each other.
+    """
+    sources = _sources(checkpoint, shapes_only=True)
+    shape = model_shape(checkpoint.config, {name: one.shape for name, one in sources.items()},
+                        lm_head)
+    with torch.device('meta'):
+        model = OpenVlaModel(shape)
+    used = sum(one.numel() for one in model.parameters())
+    stored = sum(one.elements for one in checkpoint.stored.values())
+    own = {name for name in checkpoint.stored if name in model.state_dict()}
+    taken = sum(checkpoint.stored[name].elements for name in own
+                if isinstance(sources.get(name), Stored))
+    return shape, used, stored - taken
+
+
+def load_model(checkpoint: Checkpoint, lm_head: bool, device: torch.device, dtype: str,
+               images: int = 1, beside: int = 0) -> OpenVlaModel:
+    """Load the network onto ``device``.
+
+    Args:
+        checkpoint: from ``read_checkpoint``.
+        lm_head: load the output layer.
+        device: where to.
+        dtype: ``'auto'`` or a precision.
+        images: cameras, for the memory plan.
+        beside: weights that will be loaded beside the model, for the memory plan.
+
+    Raises:
+        ConfigError: unknown precision, or a configuration this backend does not read.
+        NotEnoughMemoryError: it does not fit on the device.
+        BackendError: tensors are missing, misshaped, unexpected or not finite; each is named.
+    """
+    precision = dtype_of(dtype, checkpoint.stored_dtype)
+    sources = _sources(checkpoint, shapes_only=False)
+    shape = model_shape(checkpoint.config, {name: one.shape for name, one in sources.items()},
+                        lm_head)
+    with torch.device('meta'):
+        model = OpenVlaModel(shape)
+    replaced = 'vision_backbone' in checkpoint.components
+    check_fit(model, sources, lambda name: unused(name, shape), checkpoint.folder.name)
+    if replaced:  # the plain towers were left out above; anything else unknown must still be named
+        strangers = [name for name in checkpoint.stored if name not in sources
+                     and not unused(name, shape, film_file=True)]
+        if strangers:
+            raise BackendError(f'{checkpoint.folder.name} has unexpected tensors: {strangers}')
+    values = sum(one.numel() for one in model.parameters()) + beside
+    rows = images * shape.towers[0].grid ** 2 + PLANNED_TEXT_ROWS
+    check_memory(estimate(values, shape, precision, rows, cached=lm_head), device, precision,
+                 available(device))
+    fill(model, sources, device, precision)
+    model.recompute_buffers(device)
+    return model.eval()
+
+
+def load_component(checkpoint: Checkpoint, stem: str, model: nn.Module, device: torch.device,
+                   dtype: torch.dtype) -> nn.Module:
+    """Fill a module that was built on the meta device from its ``.pt`` file.
+
+    Raises:
+        ConfigError: the checkpoint has no such file.
+        BackendError: it does not fit; every wrong tensor is named.
+    """
+    path = component_path(checkpoint, stem)
+    sources: Dict[str, Source] = dict(fold_lora(read_component(path)))
+    check_fit(model, sources, lambda name: False, path.name)
+    fill(model, sources, device, dtype)
+    return model.eval()
+
+
+def component_path(checkpoint: Checkpoint, stem: str) -> Path:
+    """Path of a component file that is needed.
+
+    Raises:
+        ConfigError: the checkpoint has no such file.
+    """
+    path: Optional[Path] = checkpoint.components.get(stem)
+    if path is None:
+        have: List[str] = [one.name for one in checkpoint.components.values()]
+        raise ConfigError(f'{checkpoint.folder} has no {stem}--*_checkpoint.pt (component files '
+                          f'found: {", ".join(have) or "none"})')
+    return path

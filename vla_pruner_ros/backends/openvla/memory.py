@@ -1,0 +1,119 @@
+"""How much memory a model needs and how much there is, known before the first tensor is read.
+
+Running out of memory half-way through loading takes the whole robot computer with it, so it is
+refused beforehand, by name.
+"""
+from pathlib import Path
+from typing import Mapping, NamedTuple, Optional
+
+import torch
+
+from vla_pruner_ros.backends.openvla.model import ModelShape
+from vla_pruner_ros.core.errors import BackendError, ConfigError
+
+GIB = 2.0 ** 30
+#: Bytes per value of the precisions a model may be loaded in.
+PRECISIONS: Mapping[str, torch.dtype] = {
+    'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+class NotEnoughMemoryError(BackendError):
+    """The model does not fit into the memory of its device."""
+
+
+class Need(NamedTuple):
+    """Bytes by purpose."""
+
+    weights: int
+    cache: int
+    workspace: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.cache + self.workspace
+
+
+def dtype_of(name: str, stored: str) -> torch.dtype:
+    """Precision by parameter value; ``'auto'`` is the checkpoint's own (``torch_dtype``).
+
+    Raises:
+        ConfigError: unknown.
+    """
+    wanted = stored if name == 'auto' else name
+    if wanted not in PRECISIONS:
+        raise ConfigError(f'dtype is {wanted!r}; accepted: auto, {", ".join(PRECISIONS)}')
+    return PRECISIONS[wanted]
+
+
+def estimate(values: int, shape: ModelShape, dtype: torch.dtype, rows: int,
+             cached: bool = True) -> Need:
+    """Bytes needed to hold and run a model.
+
+    Args:
+        values: number of weights held.
+        shape: of the model.
+        dtype: of weights and activations.
+        rows: longest sequence.
+        cached: keys and values are kept (autoregressive decoding).
+    """
+    size, decoder = dtype.itemsize if hasattr(dtype, 'itemsize') else _size(dtype), shape.decoder
+    kept = 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_dim
+    # Widest moment of a layer: gate, up and product of the feed-forward network, beside the
+    # residual stream; attention weights are never materialised.  The towers need less.
+    layer = rows * (3 * decoder.intermediate_size + 6 * decoder.hidden_size)
+    return Need(values * size, kept * rows * size if cached else 0,
+                layer * size + shape.vocab * 4 * 2)
+
+
+def _size(dtype: torch.dtype) -> int:
+    return torch.empty((), dtype=dtype).element_size()  # torch 2.0 has no dtype.itemsize
+
+
+def available(device: torch.device) -> Optional[int]:
+    """Free bytes of a device; None where that cannot be known."""
+    if device.type == 'cuda':
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = [one for one in (_meminfo(), _control_group()) if one is not None]
+    return min(free) if free else None
+
+
+def _meminfo(path: Path = Path('/proc/meminfo')) -> Optional[int]:
+    try:
+        for line in path.read_text().splitlines():
+            if line.startswith('MemAvailable:'):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _control_group(folder: Path = Path('/sys/fs/cgroup')) -> Optional[int]:
+    """What the container's limit leaves; file pages that can be dropped count as free."""
+    try:
+        limit = (folder / 'memory.max').read_text().strip()
+        if limit == 'max':
+            return None
+        used = int((folder / 'memory.current').read_text())
+        for line in (folder / 'memory.stat').read_text().splitlines():
+            if line.startswith('inactive_file '):
+                used -= int(line.split()[1])
+        return int(limit) - used
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def check_memory(need: Need, device: torch.device, dtype: torch.dtype,
+                 free: Optional[int]) -> None:
+    """Refuse a model that does not fit.
+
+    Raises:
+        NotEnoughMemoryError: with needed and available amounts.
+    """
+    if free is not None and need.total > free:
+        name = str(dtype).rpartition('.')[2]
+        raise NotEnoughMemoryError(
+            f'the model needs {need.total / GIB:.2f} GiB on {device} in {name} (weights '
+            f'{need.weights / GIB:.2f}, keys and values {need.cache / GIB:.2f}, workspace '
+            f'{need.workspace / GIB:.2f}), {free / GIB:.2f} GiB are available; use a smaller '
+            'dtype or another device')
