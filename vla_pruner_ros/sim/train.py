@@ -23,8 +23,8 @@ from vla_pruner_ros.sim.losses import (
     AuxiliaryHeads, encode, policy_losses, visual_losses, WEIGHTS)
 from vla_pruner_ros.sim.tasks import get_task
 
-PHASES = (('encoder', 0.05), ('short', 0.75), ('full', 1.0))  # end of each, share of the time
-SHORT_TOKENS = 64
+PHASES = (('encoder', 0.04), ('short', 0.75), ('full', 1.0))  # end of each, share of the time
+SHORT_TOKENS = 48
 LEARNING_RATE, WARM_UP, FLOOR = 1e-3, 100, 0.03
 AVERAGE = 0.998
 SAVE_EVERY = 120.0  # seconds
@@ -200,7 +200,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--minutes', type=float, default=60.0)
     parser.add_argument('--hidden', type=int, default=192)
     parser.add_argument('--layers', type=int, default=4)
-    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--seed', type=int, default=0)
     given = parser.parse_args(arguments)
     if len(given.per_step) != len(given.tasks):
