@@ -1,12 +1,15 @@
 """Fakes of the runtime tests: a policy whose answers can be computed by hand, and messages."""
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
+import torch
 
 from vla_pruner_ros.backends.base import Backend, Prediction
 from vla_pruner_ros.core.errors import InputError
 from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.pruners.base import Feedback, Signals
 from vla_pruner_ros.core.types import CameraSpec, PolicySpec
 
 SECOND = 10**9
@@ -25,13 +28,20 @@ def make_spec(**changes: Any) -> PolicySpec:
 
 
 class FakeBackend(Backend):
-    """Moves by the image mean along x in every row; ``fail`` is raised by the next call."""
+    """Moves along x by the mean brightness of the tokens kept; attends to bright tokens.
+
+    A white image moves 0.01 per row.  ``fail`` is raised by the next call; ``value`` replaces x.
+    """
 
     def __init__(self, spec: Optional[PolicySpec] = None):
         self.spec = spec or make_spec()
         self.calls: List[Any] = []
         self.fail: Optional[Exception] = None
         self.value: Optional[float] = None
+
+    def example_observation(self) -> Any:
+        """Say a word that it knows."""
+        return replace(super().example_observation(), instruction=KNOWN[0])
 
     def predict_action_chunk(self, observation: Any, selector: Any) -> Prediction:
         """Answer with numbers that a test can check by hand."""
@@ -42,12 +52,26 @@ class FakeBackend(Backend):
         if not set(observation.instruction.split()) & set(KNOWN):
             raise InputError('unknown_instruction', f'{observation.instruction!r}; known words: '
                                                     f'{", ".join(KNOWN)}')
-        mean = np.mean([image.mean() for image in observation.images.values()])
+        bright = [tokens(image) for image in observation.images.values()]
+        kept = [torch.arange(16) for _ in bright]
+        if selector.cut_layer is not None:
+            kept = selector.choose([Signals(index, (4, 4), one[:, None])
+                                    for index, one in enumerate(bright)])
+        selector.feedback([Feedback(index, chosen, one[chosen], 16)
+                           for index, (one, chosen) in enumerate(zip(bright, kept))])
+        mean = np.mean([one[chosen].mean() for one, chosen in zip(bright, kept)])
         actions = np.zeros((self.spec.action_horizon, len(self.spec.action_names)))
         actions[:, 0] = mean / 25500 if self.value is None else self.value
-        return Prediction(actions, selector.all_kept(len(self.spec.cameras)),
+        return Prediction(actions, tuple(one.numpy() for one in kept),
                           {'preprocess': 1.0, 'vision': 2.0, 'decoder': 3.0, 'select': 0.5,
                            'head': 1.0}, 100.0)
+
+
+def tokens(image: np.ndarray) -> torch.Tensor:
+    """Mean brightness (16,) of the 4 x 4 blocks of an image."""
+    rows, cols = image.shape[0] // 4, image.shape[1] // 4
+    grey = image[:4 * rows, :4 * cols].mean(axis=2).reshape(4, rows, 4, cols)
+    return torch.from_numpy(grey.mean(axis=(1, 3)).reshape(16))
 
 
 def make_parameters(**changes: Any) -> Parameters:

@@ -1,8 +1,8 @@
 """Reads and writes rosbag2 recordings with the ``rosbags`` package; needs no ROS installation.
 
-Reads directories with or without ``metadata.yaml`` and single files; sqlite3 and mcap; zstd per file
-or per message, also where the metadata that would say so is missing; type names with and without
-``/msg/``.  Knows bags; does not know policies.
+Reads directories with or without ``metadata.yaml`` and single files; sqlite3 and mcap; zstd per
+file or per message, also where the metadata that would say so is missing; type names with and
+without ``/msg/``.  Knows bags; does not know policies.
 """
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,8 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Collection, Dict, Iterator, List, Tuple
 
-from vla_pruner_ros.core.errors import (
-    ConfigError, MissingDependencyError, VlaPrunerError)
+from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, VlaPrunerError
 
 DISTROS = ('foxy', 'galactic', 'humble', 'iron', 'jazzy', 'kilted')
 SUFFIXES = ('.mcap', '.db3')
@@ -168,7 +167,7 @@ class BagWriter:
         self._types = get_typestore(Stores[f'ROS2_{distro.upper()}'])
         self._connections: Dict[Tuple[str, str], Any] = {}
         try:
-            self._writer = Writer(self.path, version=9)
+            self._writer: Any = Writer(self.path, version=9)
             self._writer.open()
         except (WriterError, OSError) as error:
             raise ConfigError(f'cannot write a bag at {self.path}: {error}') from error
@@ -213,7 +212,7 @@ def full_type(name: str) -> str:
 def _zstd() -> Any:
     """Import a zstd module: Python's own (3.14), or the one that rosbags brings."""
     try:
-        from compression import zstd  # type: ignore[import-not-found]
+        from compression import zstd
     except ImportError:
         try:
             from backports import zstd

@@ -1,7 +1,8 @@
 """Numbers of one replay run, alone and against the unpruned run on the same bag.
 
-Steps are matched by their stamps: both runs saw the same image at that time.  Chunks are compared
-over the rows that both have (a reused step has fewer).
+Steps are matched by their stamps: both runs saw the same image at that time.  Only steps that were
+pruned or reused are compared (warm-up steps are the unpruned policy itself and would flatter the
+mean), over the rows that both chunks have (a reused one has fewer).
 """
 from collections import Counter
 from statistics import fmean, median
@@ -56,7 +57,8 @@ def compare(run: RunResult, reference: RunResult, spec: PolicySpec) -> Dict[str,
         tokens would score.
     """
     before = {one.stamp_ns: one for one in reference.steps}
-    pairs = [(one, before[one.stamp_ns]) for one in run.steps if one.stamp_ns in before]
+    pairs = [(one, before[one.stamp_ns]) for one in run.steps
+             if one.stamp_ns in before and (one.stats.pruned or one.stats.reused)]
     columns = [i for i in range(len(spec.action_names)) if i != spec.gripper_index]
     differences: List[np.ndarray] = []
     sizes: List[np.ndarray] = []
@@ -67,8 +69,9 @@ def compare(run: RunResult, reference: RunResult, spec: PolicySpec) -> Dict[str,
         differences.append(np.abs(here - there))
         sizes.append(np.abs(there))
         ends.append(end_distance(here[:, columns], there[:, columns], spec.action_kind))
-    result: Dict[str, Any] = {'steps_compared': len(pairs), 'action_deviation': {},
-                              'end_deviation': {'mean': _mean(ends), 'max': max(ends, default=None)}}
+    result: Dict[str, Any] = {
+        'steps_compared': len(pairs), 'action_deviation': {},
+        'end_deviation': {'mean': _mean(ends), 'max': max(ends, default=None)}}
     if differences:
         all_rows, all_sizes = np.concatenate(differences), np.concatenate(sizes)
         result['action_deviation'] = {
@@ -85,7 +88,7 @@ def compare(run: RunResult, reference: RunResult, spec: PolicySpec) -> Dict[str,
 
 
 def end_distance(ours: np.ndarray, theirs: np.ndarray, kind: str) -> float:
-    """Distance of two chunk ends: summed translations (first three columns), or last joint rows."""
+    """Distance of two chunk ends: summed translations (columns 0..2), or last joint rows."""
     if kind == 'ee_delta':
         return float(np.linalg.norm((ours[:, :3] - theirs[:, :3]).sum(axis=0)))
     return float(np.linalg.norm(ours[-1] - theirs[-1]))

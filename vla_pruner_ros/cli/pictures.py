@@ -9,7 +9,7 @@ from vla_pruner_ros.core.errors import MissingDependencyError
 from vla_pruner_ros.core.types import PolicySpec, StepStats
 from vla_pruner_ros.runtime.overlay import draw_overlay, side_by_side
 
-HEIGHT = 300  # pixels of a camera picture in the sheet and the video
+HEIGHT = 240  # pixels of a camera picture in the sheet and the video
 BAR = 44  # pixels of text below
 COLUMNS = 4
 
@@ -53,7 +53,7 @@ class OverlayRecorder:
         for index, camera in enumerate(self._spec.cameras):
             image = self._resized(images[camera.role])
             pictures.append(image if kept is None else draw_overlay(
-                image, kept[index], self._spec.grid_rows, self._spec.grid_cols))
+                image, kept[index].tolist(), self._spec.grid_rows, self._spec.grid_cols))
         share = '' if kept is None else (f'{sum(len(one) for one in kept)} of '
                                          f'{stats.tokens_per_image * len(kept)} tokens')
         state = 'reused' if stats.reused else (stats.unpruned_reason or stats.pruner)
@@ -85,7 +85,7 @@ class OverlayRecorder:
 
     def _captioned(self, image: np.ndarray, *lines: str) -> np.ndarray:
         bar = np.full((BAR, image.shape[1], 3), 24, np.uint8)
-        width = max(8, image.shape[1] // 8)
+        width = max(8, image.shape[1] // 7)
         for number, line in enumerate(lines):
             text = textwrap.shorten(line, width, placeholder='...')
             self._cv2.putText(bar, text, (6, 16 + 20 * number), self._cv2.FONT_HERSHEY_SIMPLEX,
@@ -97,7 +97,7 @@ class OverlayRecorder:
             return
         if self._writer is None:
             self._shape = frame.shape
-            writer = self._cv2.VideoWriter(str(self._path), self._cv2.VideoWriter_fourcc(*'mp4v'),
+            writer = self._cv2.VideoWriter(str(self._path), self._cv2.VideoWriter.fourcc(*'mp4v'),
                                            self._rate, (frame.shape[1], frame.shape[0]))
             if not writer.isOpened():
                 self.video_problem = 'this OpenCV has no mp4 encoder'

@@ -1,4 +1,4 @@
-"""A progress line on standard error: one that rewrites itself on a terminal, few lines elsewhere."""
+"""Progress on standard error: a line that rewrites itself on a terminal, few lines elsewhere."""
 import sys
 import time
 from typing import Optional, TextIO

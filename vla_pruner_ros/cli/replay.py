@@ -1,8 +1,8 @@
 """``vla-pruner replay BAG``: the policy on a recording, pruned and unpruned, compared.
 
 The bag is read in log-time order and drives the same runner as the node does (see
-``replay_run.py``).  The first run is unpruned; every other one is compared with it.  ``--out`` gets
-``report.json``, plots, and pictures of the kept tokens.
+``replay_run.py``).  The first run is unpruned; every other one is compared with it.  ``--out``
+gets ``report.json``, plots, and pictures of the kept tokens.
 """
 import argparse
 from pathlib import Path

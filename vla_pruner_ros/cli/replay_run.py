@@ -1,8 +1,8 @@
 """One pass over a bag with one set of parameters: the node's own ingest path, stepped by log time.
 
-The clock is the log time of the bag.  All messages of one instant are handed over, then the runner
-ticks once at that instant; computing takes no time.  So a bag gives the same chunks every time, and
-the newest frame wins as it does live.
+The clock is the log time of the bag.  All messages of one instant are handed over, then the
+runner ticks once at that instant; computing takes no time.  So a bag gives the same chunks every
+time, and the newest frame wins as it does live.
 """
 from collections import Counter
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class RunResult:
         chunks_sha256: digest of every chunk published.
         diagnostics: counters of the runner at the end.
         message: the last error in words, or ``''``.
-        attention: stamp -> per image, action attention (M,) of the unpruned model, where asked for.
+        attention: stamp -> per image, action attention (M,) of the unpruned model, if asked for.
     """
 
     label: str

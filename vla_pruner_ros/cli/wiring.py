@@ -1,4 +1,4 @@
-"""Which topics of a bag feed which input of a policy; the answer of the replay to a node's wiring."""
+"""Which topics of a bag feed which input of a policy: what subscriptions are for a node."""
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Sequence, Tuple
 

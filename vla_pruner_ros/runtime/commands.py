@@ -210,7 +210,7 @@ def rotation_vector(turn: np.ndarray) -> np.ndarray:
 
 def conjugate(turn: np.ndarray) -> np.ndarray:
     """Inverse of a unit quaternion."""
-    return turn * np.array([-1.0, -1.0, -1.0, 1.0])
+    return np.asarray(turn * np.array([-1.0, -1.0, -1.0, 1.0]))
 
 
 def multiply(left: np.ndarray, right: np.ndarray) -> np.ndarray:

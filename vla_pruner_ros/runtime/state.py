@@ -59,8 +59,10 @@ class StateStreams:
         In lock step the image may overtake the state published with it, and the older sample would
         make the episode depend on thread timing.
         """
-        streams = [*self._joints.values(), *([self._poses] if self._needs_pose else [])]
-        return all(one.newest_ns is not None and one.newest_ns >= stamp_ns for one in streams)
+        newest = [one.newest_ns for one in self._joints.values()]
+        if self._needs_pose:
+            newest.append(self._poses.newest_ns)
+        return all(one is not None and one >= stamp_ns for one in newest)
 
     def clear(self) -> None:
         """Forget all samples."""
