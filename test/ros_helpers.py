@@ -115,6 +115,7 @@ class Rig:
     """Node and robot, spun by the test's own thread."""
 
     count = 0
+    deadline = DEADLINE
 
     def __init__(self, backend: Optional[FakeBackend] = None, load: Optional[Any] = None,
                  compressed: bool = False, **parameters: Any):
@@ -163,7 +164,7 @@ class Rig:
 
     def until(self, predicate: Callable[[], Any], feed: Optional[Callable[[], Any]] = None) -> Any:
         """Spin (and ``feed`` now and then) until the predicate is true; return its value."""
-        end, next_feed = time.monotonic() + DEADLINE, 0.0
+        end, next_feed = time.monotonic() + self.deadline, 0.0
         while time.monotonic() < end:
             value = predicate()
             if value:
@@ -172,7 +173,7 @@ class Rig:
                 feed()
                 next_feed = time.monotonic() + 0.06
             self.spin()
-        raise AssertionError(f'not within {DEADLINE} s; last status: {self.status()}')
+        raise AssertionError(f'not within {self.deadline} s; last status: {self.status()}')
 
     def status(self) -> Dict[str, Any]:
         """Newest status as a dictionary."""

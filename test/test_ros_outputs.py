@@ -72,7 +72,7 @@ def test_compressed_image_gives_a_chunk(make_rig):
 
 def test_gripper_is_told_in_the_robots_own_values(make_rig):
     spec = make_spec(gripper_open=-1.0, gripper_closed=1.0)
-    rig = make_rig(FakeBackend(spec), gripper_open=0.04, gripper_closed=0.0, gripper_joint='finger')
+    rig = make_rig(FakeBackend(spec), gripper_open=0.04, gripper_joint='finger')
     rig.flow()
     message = rig.until(lambda: rig.got['gripper_command'])[0]
     assert message.joint_names == ['finger']

@@ -3,25 +3,21 @@
 Imports no model code until it is configured, so that ``main`` can still set the process
 environment (OpenMP reads its policy when it is loaded).
 """
-import os
-import signal
 import sys
-import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, TYPE_CHECKING
 
-import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
+from rclpy.logging import get_logger
 from std_srvs.srv import Trigger
 
 from vla_pruner_ros.core.errors import ConfigError, VlaPrunerError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.ros.diagnostics import Reporter
 from vla_pruner_ros.ros.parameters import LiveParameters
-from vla_pruner_ros.ros.shipped import process_environment
+from vla_pruner_ros.ros.process import ros_process
 
 if TYPE_CHECKING:
     from vla_pruner_ros.backends.base import Backend
@@ -52,7 +48,7 @@ class PolicyNode(LifecycleNode):
         super().__init__(node_name, **options)
         self.session: 'Optional[Session]' = None
         self._load = load
-        self._state = 'unconfigured'
+        self.state = 'unconfigured'
         self._failure = ''
         self.live = LiveParameters(self)
         self._reporter = Reporter(self)
@@ -140,7 +136,7 @@ class PolicyNode(LifecycleNode):
         self.live.configured = False
 
     def _entered(self, state: str, result: TransitionCallbackReturn) -> TransitionCallbackReturn:
-        self._state = state
+        self.state = state
         self._show()
         return result
 
@@ -148,7 +144,7 @@ class PolicyNode(LifecycleNode):
 
     def facts(self) -> Dict[str, Any]:
         """Plain data for diagnostics and status."""
-        facts: Dict[str, Any] = {'state': self._state, 'failure': self._failure,
+        facts: Dict[str, Any] = {'state': self.state, 'failure': self._failure,
                                  'revision': self.live.current[0]}
         return {**facts, **self.session.facts()} if self.session is not None else facts
 
@@ -160,7 +156,7 @@ class PolicyNode(LifecycleNode):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self.session is None:
-            response.success, response.message = False, f'the node is {self._state}'
+            response.success, response.message = False, f'the node is {self.state}'
         else:
             self.session.request_reset()
             response.success = True
@@ -175,31 +171,22 @@ def main(args: Optional[List[str]] = None,
     Returns:
         0, or 1 when a parameter given at start is refused.
     """
-    os.environ.update(process_environment())
-    # rclpy's own handlers end the context at once: no safe action could be published any more.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    node: Optional[PolicyNode] = None
-    try:
-        node = PolicyNode(load)
+    with ros_process(args) as stop:
+        try:
+            node = PolicyNode(load)
+        except ConfigError as error:
+            get_logger('pruned_policy').fatal(str(error))
+            return 1
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.autostart()
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
-        if node.facts()['state'] != 'finalized':
+        if node.state != 'finalized':
             node.trigger_shutdown()
         executor.shutdown()
-        return 0
-    except ConfigError as error:
-        rclpy.logging.get_logger('pruned_policy').fatal(str(error))
-        return 1
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.shutdown()
+        node.destroy_node()
+    return 0
 
 
 if __name__ == '__main__':

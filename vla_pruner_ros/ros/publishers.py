@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from geometry_msgs.msg import TwistStamped
 import numpy as np
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
@@ -16,6 +17,7 @@ from vla_pruner_ros.core.types import Observation, PolicySpec, StepStats
 from vla_pruner_ros.ros import messages, qos
 from vla_pruner_ros.runtime.overlay import draw_overlay, side_by_side
 
+FLUSH = Duration(seconds=0.2)
 STILL = (0.0,) * 6
 
 
@@ -51,8 +53,9 @@ class Publishers:
         self._overlay = node.create_publisher(Image, '~/overlay', qos.overlay())
 
     def close(self) -> None:
-        """Withdraw the topics."""
+        """Withdraw the topics, once what was published has arrived."""
         for publisher in (*self._commands.values(), *self._dry.values()):
+            publisher.wait_for_all_acked(FLUSH)  # the process may end right after its safe action
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._overlay)
 
