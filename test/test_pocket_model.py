@@ -1,4 +1,4 @@
-"""PocketVLA: sequence layout, token removal, locality, tokenizer, checkpoint errors, shipped weights."""
+"""PocketVLA: sequence layout, token removal, locality, words, checkpoints, shipped weights."""
 import json
 
 import numpy as np
@@ -7,7 +7,11 @@ from safetensors.torch import load_file, save_file
 import torch
 
 from vla_pruner_ros.backends.pocket.model import (
-    load_pocket, PocketConfig, PocketVLA, WEIGHTS_FOLDER)
+    load_pocket,
+    PocketConfig,
+    PocketVLA,
+    WEIGHTS_FOLDER,
+)
 from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
 
 
@@ -15,7 +19,8 @@ from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
 def model():
     torch.manual_seed(0)
     config = PocketConfig(
-        words=('<unk>', 'ball', 'reach', 'red', 'the'), instructions={'reach-v3': 'reach the ball'},
+        words=('<unk>', 'ball', 'reach', 'red', 'the'),
+        instructions={'reach-v3': 'reach the ball'},
         state_mean=(0.0, 0.6, 0.2, 0.5), state_std=(0.1, 0.1, 0.1, 0.3),
         hidden=32, inner=48, layers=2, heads=2)
     return PocketVLA(config).eval()
@@ -100,15 +105,15 @@ def test_a_checkpoint_comes_back_and_a_bad_one_names_its_tensor(model, tmp_path)
     write_checkpoint(model, tmp_path, lambda tensors: None)
     assert torch.equal(load_pocket(tmp_path)(*inputs()), model(*inputs()))
     write_checkpoint(model, tmp_path, lambda tensors: tensors.pop('begin'))
-    with pytest.raises(BackendError, match='begin is missing'):
+    with pytest.raises(BackendError, match='missing.*begin'):
         load_pocket(tmp_path)
     write_checkpoint(model, tmp_path, lambda tensors: tensors.update(begin=torch.zeros(3)))
-    with pytest.raises(BackendError, match=r'begin has shape \(3,\)'):
+    with pytest.raises(BackendError, match=r'begin is \(3,\)'):
         load_pocket(tmp_path)
     (tmp_path / 'pocket_vla.safetensors').write_bytes(b'not a checkpoint')
-    with pytest.raises(BackendError, match='cannot be read'):
+    with pytest.raises(BackendError, match='safetensors'):
         load_pocket(tmp_path)
-    with pytest.raises(ConfigError, match='does not exist'):
+    with pytest.raises(ConfigError, match='nowhere'):
         load_pocket(tmp_path / 'nowhere')
 
 

@@ -5,8 +5,7 @@ import pytest
 pytest.importorskip('metaworld')
 
 from vla_pruner_ros.backends.pocket.model import load_pocket  # noqa: E402
-from vla_pruner_ros.core.errors import (  # noqa: E402
-    ConfigError, MissingDependencyError, UnsafeActionError)
+from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, UnsafeActionError  # noqa: E402
 from vla_pruner_ros.sim import graphics  # noqa: E402
 from vla_pruner_ros.sim.collect import collect, FIRST_EVALUATION_SEED, record_episode  # noqa: E402
 from vla_pruner_ros.sim.experts import expert_control_step, make_expert  # noqa: E402

@@ -1,10 +1,10 @@
 """Demonstrations from scripted experts: ``python -m vla_pruner_ros.sim.collect``.
 
 Every episode starts from its own seed; half of them after a few random moves, and most with noise
-added to the executed actions while the label stays the expert's clean answer (noise injection as in
-DART, Laskey et al. 2017), so that the policy learns to correct itself.  Labels are kept for every
-control step, images only for every second one: neighbouring frames teach little and rendering is
-what costs time.
+added to the executed actions while the label stays the expert's clean answer (noise injection as
+in DART, Laskey et al. 2017), so that the policy learns to correct itself.  Labels are kept for
+every control step, images only for every second one: neighbouring frames teach little and
+rendering is what costs time.
 
 One shard is ``TASK-SEED.npy`` (images, uint8) and ``TASK-SEED.npz`` (everything else).
 """
@@ -34,8 +34,8 @@ def record_episode(robot: SimulatedRobot, expert: object,
     """One demonstration.
 
     Returns:
-        A row per stored frame: ``image``, ``state`` (4,), ``chunk`` (8, 4) labels from this step on
-        (the last one repeats after the end), ``object`` (3,) and ``goal`` (3,).
+        A row per stored frame: ``image``, ``state`` (4,), ``chunk`` (8, 4) labels from this step
+        on (the last one repeats after the end), ``object`` (3,) and ``goal`` (3,).
     """
     rng = np.random.default_rng(seed)
     robot.reset(seed)

@@ -25,8 +25,8 @@ VALIDATION_SHARE = 0.05  # the last seeds of every shard
 class Batch:
     """Tensors of one step: images (B, 3, 224, 224) in [0, 1], text (B, n), state, chunk (B, 8, 4).
 
-    ``target`` and ``hand`` (B, 3) are world positions in metres, ``pixels`` (B, 2, 3) their column,
-    row and depth in the (shifted) image: privileged, for auxiliary losses only.
+    ``target`` (B, 3) is a world position in metres, ``pixels`` (B, 2, 3) column, row and depth of
+    target and hand in the (shifted) image: privileged, for auxiliary losses only.
     """
 
     images: Tensor
@@ -76,7 +76,7 @@ class Demonstrations:
 
     def batch(self, config: PocketConfig, counts: Mapping[str, int], rng: np.random.Generator,
               held_out: bool = False, shift: int = 0) -> Batch:
-        """Draw a batch with ``counts`` frames per task, images shifted by up to ``shift`` pixels."""
+        """Draw a batch: ``counts`` frames per task, images shifted by up to ``shift`` pixels."""
         words = int(rng.choice(WORD_COUNTS))
         images, text, state, chunk, target, pixels = [], [], [], [], [], []
         for task, count in counts.items():

@@ -1,7 +1,7 @@
 """Closed-loop success rates without ROS: ``python -m vla_pruner_ros.sim.evaluate``.
 
-The physics waits for the policy (lock step), so a result depends only on weights, seeds and library
-versions.  Evaluation seeds start where demonstration seeds end.
+The physics waits for the policy (lock step), so a result depends only on weights, seeds and
+library versions.  Evaluation seeds start where demonstration seeds end.
 """
 import argparse
 from concurrent.futures import ProcessPoolExecutor
@@ -49,10 +49,12 @@ def run_episode(model: PocketVLA, robot: SimulatedRobot, seed: int, horizon: int
     """One episode; True when the task was solved within its step limit.
 
     Args:
-        model, robot: policy and robot.
+        model: the policy.
+        robot: the robot; it is reset first.
         seed: placement of the objects, and of the random selection.
         horizon: actions executed of each chunk.
-        mode, kept: token selection, see ``selection.choose``.
+        mode: token selection, see ``selection.choose``.
+        kept: share of the visual tokens that stays.
     """
     rng = np.random.default_rng(seed)
     text_ids = torch.tensor([model.config.tokenize(robot.instruction)])
@@ -66,7 +68,7 @@ def run_episode(model: PocketVLA, robot: SimulatedRobot, seed: int, horizon: int
 
 
 def run_part(job: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """Episodes of one worker process; ``job`` holds the arguments of ``evaluate`` and ``seeds``."""
+    """Episodes of one worker process; ``job``: the arguments of ``evaluate`` and ``seeds``."""
     torch.set_num_threads(1)
     model = load_pocket(job['weights'])
     robot = SimulatedRobot(job['task'], job['seeds'][0], model.config.image_size)

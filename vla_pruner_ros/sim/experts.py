@@ -1,9 +1,9 @@
 """Scripted experts: Meta-World's own policies, asked at 80 Hz, labelled at 20 Hz.
 
-The expert sees privileged state (object and goal positions), never pixels.  One control step is four
-Meta-World steps; the expert is asked before each of the four, and the label of the control step is
-the mean of the four clipped answers.  That mean moves the hand target exactly as far as the four
-single actions, so a policy that repeats the label four times follows the same path.
+The expert sees privileged state (object and goal positions), never pixels.  One control step is
+four Meta-World steps; the expert is asked before each of the four, and the label of the control
+step is the mean of the four clipped answers.  That mean moves the hand target exactly as far as
+the four single actions, so a policy that repeats the label four times follows the same path.
 """
 from typing import Any
 

@@ -1,9 +1,9 @@
 """Discrimination gate: ``python -m vla_pruner_ros.sim.gate``.
 
-A policy may be used to compare pruners only if it cares WHICH visual tokens it gets.  Tokens are cut
-before layer 0, chosen from a full pass over the same frame.  The gate is passed when, on at least
-one task, tokens chosen by action attention keep at least twice the success of random ones, and the
-worst-chosen ones fail (at most a quarter of the unpruned success).
+A policy may be used to compare pruners only if it cares WHICH visual tokens it gets.  Tokens are
+cut before layer 0, chosen from a full pass over the same frame.  The gate is passed when, on at
+least one task, tokens chosen by action attention keep at least twice the success of random ones,
+and the worst-chosen ones fail (at most a quarter of the unpruned success).
 """
 import argparse
 import json

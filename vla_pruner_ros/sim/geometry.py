@@ -2,7 +2,11 @@
 import numpy as np
 
 from vla_pruner_ros.sim.robot import (
-    CAMERA_AZIMUTH, CAMERA_DISTANCE, CAMERA_ELEVATION, CAMERA_LOOKAT)
+    CAMERA_AZIMUTH,
+    CAMERA_DISTANCE,
+    CAMERA_ELEVATION,
+    CAMERA_LOOKAT,
+)
 
 FOVY = 45.0  # degrees, MuJoCo's default of a free camera
 

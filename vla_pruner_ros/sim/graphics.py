@@ -1,7 +1,7 @@
 """Choice of an off-screen OpenGL library, made before MuJoCo is imported.
 
-MuJoCo reads ``MUJOCO_GL`` once, at import.  This file knows library names and apt packages; it does
-not know the robot.
+MuJoCo reads ``MUJOCO_GL`` once, at import.  This file knows library names and apt packages; it
+does not know the robot.
 """
 import ctypes
 import ctypes.util
@@ -52,7 +52,7 @@ def choose_backend() -> str:
 
 
 def bind_backend(backend: str) -> None:
-    """Make ``mujoco.Renderer`` use ``backend`` even where MuJoCo was imported before the choice."""
+    """Make ``mujoco.Renderer`` use ``backend`` even if MuJoCo was imported before the choice."""
     from mujoco import gl_context
     module = importlib.import_module({
         'egl': 'mujoco.egl', 'osmesa': 'mujoco.osmesa', 'glfw': 'mujoco.glfw'}[backend])

@@ -22,7 +22,8 @@ WEIGHTS = {'chunk': 1.0, 'target': 0.3, 'patch': 0.2, 'offset': 0.2}
 class AuxiliaryHeads(nn.Module):
     """Heads that exist only in training.
 
-    ``patch``: per visual token, for target and hand: logit, column and row offset (patches), depth.
+    ``patch``: per visual token, for target and hand: logit, then column and row offset (patches)
+    and depth.
     ``target``: per action query, the target's position.
     """
 
@@ -115,7 +116,8 @@ def policy_losses(model: PocketVLA, heads: AuxiliaryHeads, batch: Batch,
     """All losses of one batch.
 
     Args:
-        model, heads: what is trained.
+        model: the policy.
+        heads: its auxiliary heads.
         batch: the batch.
         tokens: visual tokens per sample that the decoder sees; None for all.
         state_noise: standard deviation added to the state, in its standard deviations.

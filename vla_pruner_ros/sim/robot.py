@@ -1,8 +1,8 @@
 """The simulated robot: a Sawyer arm in MuJoCo (Meta-World), stepped at 20 Hz.
 
 One ``apply`` is one control step of 50 ms: the same action for four Meta-World steps of 12.5 ms.
-The camera is our own free camera in front of the robot, because from there the hand never hides the
-target and the unknown depth along a viewing ray changes the target position least.
+The camera is our own free camera in front of the robot, because from there the hand never hides
+the target and the unknown depth along a viewing ray changes the target position least.
 This file knows no policy, no expert and no ROS.  An OpenGL context belongs to the thread that made
 it: call ``observe`` always from the same thread (the first call makes the context).
 """
@@ -13,7 +13,11 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from vla_pruner_ros.core.errors import (
-    ConfigError, MissingDependencyError, UnsafeActionError, VlaPrunerError)
+    ConfigError,
+    MissingDependencyError,
+    UnsafeActionError,
+    VlaPrunerError,
+)
 from vla_pruner_ros.sim import graphics
 from vla_pruner_ros.sim.tasks import get_task, SUBSTEPS, Task
 
@@ -123,8 +127,8 @@ class SimulatedRobot:
         """Execute one control step of 50 ms.
 
         Args:
-            action: (4,) dx, dy, dz and gripper, each in [-1, 1] (clipped).  1 moves the hand target
-                by 40 mm; gripper 1 closes, -1 opens.
+            action: (4,) dx, dy, dz and gripper, each in [-1, 1] (clipped).  1 moves the hand
+                target by 40 mm; gripper 1 closes, -1 opens.
 
         Raises:
             UnsafeActionError: wrong shape, or not finite.
@@ -189,7 +193,7 @@ class SimulatedRobot:
             raise MissingDependencyError(f'cannot render: {error}; {graphics.HOW_TO_INSTALL}') \
                 from error
         atexit.register(self.close)  # a context freed by interpreter shutdown prints EGL errors
-        # Software rendering is slow: reflections cost a third of a frame, shadows most of the rest.
+        # Software rendering is slow; reflections cost a third of a frame.
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         self._camera = mujoco.MjvCamera()

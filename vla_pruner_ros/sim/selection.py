@@ -47,7 +47,9 @@ def choose(model: PocketVLA, embeds: Tensor, words: slice, actions: slice, mode:
 
     Args:
         model: the policy.
-        embeds, words, actions: from ``assemble``.
+        embeds: from ``assemble``, one frame.
+        words: rows of the instruction.
+        actions: rows of the action queries.
         mode: one of ``MODES``; ``worst`` keeps what the actions look at least.
         kept: share of the tokens that stays, 0..1.
         rng: for ``random``.

@@ -1,9 +1,9 @@
 """Behaviour cloning of the shipped policy: ``python -m vla_pruner_ros.sim.train``.
 
-Three phases share one clock: the patch encoder alone (auxiliary losses, cheap), the whole policy on
-shortened sequences (see ``losses.choose_tokens``), the whole policy on full sequences.  The weights
-that are kept are an exponential moving average.  A checkpoint is written every two minutes and a
-killed run continues from it with the same command.
+Three phases share one clock: the patch encoder alone (auxiliary losses, cheap), the whole policy
+on shortened sequences (see ``losses.choose_tokens``), the whole policy on full sequences.  The
+weights that are kept are an exponential moving average.  A checkpoint is written every two
+minutes and a killed run continues from it with the same command.
 """
 import argparse
 import json
@@ -19,8 +19,7 @@ from torch import Tensor
 
 from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA, UNKNOWN
 from vla_pruner_ros.sim.dataset import Batch, Demonstrations
-from vla_pruner_ros.sim.losses import (
-    AuxiliaryHeads, encode, policy_losses, visual_losses, WEIGHTS)
+from vla_pruner_ros.sim.losses import AuxiliaryHeads, encode, policy_losses, visual_losses, WEIGHTS
 from vla_pruner_ros.sim.tasks import get_task
 
 PHASES = (('encoder', 0.04), ('short', 0.75), ('full', 1.0))  # end of each, share of the time
@@ -159,7 +158,7 @@ class Trainer:
         print(json.dumps(row), flush=True)
 
     def save(self) -> None:
-        """Write the checkpoint to resume from, the averaged weights, the configuration, the log."""
+        """Write checkpoint (to resume from), averaged weights, configuration and log."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state: Dict[str, Any] = {
             'model': self.model.state_dict(), 'heads': self.heads.state_dict(),
@@ -193,7 +192,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--demos', type=Path, required=True, help='folder of collected shards')
-    parser.add_argument('--out', type=Path, required=True, help='folder for weights and checkpoint')
+    parser.add_argument('--out', type=Path, required=True, help='folder of weights, checkpoint')
     parser.add_argument('--tasks', nargs='+', required=True)
     parser.add_argument('--per-step', nargs='+', type=int, required=True,
                         help='frames of each task in a batch, in the order of --tasks')

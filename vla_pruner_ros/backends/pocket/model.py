@@ -1,13 +1,13 @@
 """PocketVLA: a vision-language-action policy small enough to train and run on two CPU cores.
 
-It has the shape of the OpenVLA family: patches -> projector -> Llama-type decoder -> an action chunk
-decoded in parallel (all tokens see each other, as in OpenVLA-OFT, arXiv:2502.19645).  The patch
-encoder is LOCAL on purpose: every convolution has stride = kernel, so a visual token knows only its
-own 16x16 pixels.  With global mixing before the cut, every token carries the whole picture and it
-does not matter which ones a pruner keeps; here it does.
+It has the shape of the OpenVLA family: patches -> projector -> Llama-type decoder -> an action
+chunk decoded in parallel (all tokens see each other, as in OpenVLA-OFT, arXiv:2502.19645).  The
+patch encoder is LOCAL on purpose: every convolution has stride = kernel, so a visual token knows
+only its own 16x16 pixels.  With global mixing before the cut, every token carries the whole
+picture and it does not matter which ones a pruner keeps; here it does.
 
-Sequence: ``[BOS] visual(196) [state] words(1..16) action queries(8)``, never padded.
-This file does not know pruners, caches or the simulator.
+Sequence: ``[BOS] visual(196) [state] words(1..16) action queries(8)``, never padded. This file
+does not know pruners, caches or the simulator.
 """
 from dataclasses import asdict, dataclass, field
 import json
@@ -20,7 +20,8 @@ import torch
 from torch import nn, Tensor
 
 from vla_pruner_ros.backends.decoder import Decoder, DecoderConfig, RMSNorm
-from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
+from vla_pruner_ros.backends.loading import load_safetensors
+from vla_pruner_ros.core.errors import ConfigError, InputError
 from vla_pruner_ros.core.types import VisualLayout
 
 UNKNOWN = '<unk>'
@@ -224,30 +225,13 @@ def load_pocket(folder: Path = WEIGHTS_FOLDER) -> PocketVLA:
 
     Raises:
         ConfigError: a file is missing, or the configuration is not one of PocketVLA.
-        BackendError: a tensor is missing, unexpected or has the wrong shape; the message names it.
+        BackendError: the weights do not fit; every wrong tensor is named.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-    folder = Path(folder)
-    description, weights = folder / 'pocket_vla.json', folder / 'pocket_vla.safetensors'
-    for path in (description, weights):
-        if not path.is_file():
-            raise ConfigError(f'PocketVLA checkpoint: {path} does not exist')
+    description = Path(folder) / 'pocket_vla.json'
     try:
         values = json.loads(description.read_text())
-        tensors = load_file(str(weights))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f'{description} is not JSON: {error}') from error
-    except (SafetensorError, OSError) as error:
-        raise BackendError(f'{weights} cannot be read: {error}') from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f'no readable policy configuration at {description}: {error}') from error
     model = PocketVLA(PocketConfig.from_json(values))
-    wanted = model.state_dict()
-    problems = [f'{name} is missing' for name in wanted if name not in tensors]
-    problems += [f'{name} is unexpected' for name in tensors if name not in wanted]
-    problems += [f'{name} has shape {tuple(tensors[name].shape)}, not {tuple(value.shape)}'
-                 for name, value in wanted.items()
-                 if name in tensors and tensors[name].shape != value.shape]
-    if problems:
-        raise BackendError(f'{weights} does not fit its configuration: ' + '; '.join(problems[:5]))
-    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    load_safetensors(model, Path(folder) / 'pocket_vla.safetensors')
     return model.eval()
