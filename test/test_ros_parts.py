@@ -1,0 +1,257 @@
+"""The node's parts by themselves: messages, velocity stream, watchdog, thread, words."""
+import threading
+from types import SimpleNamespace
+
+from geometry_msgs.msg import PoseStamped
+import numpy as np
+import pytest
+from sensor_msgs.msg import JointState
+
+from vla_pruner_ros.ros import messages
+from vla_pruner_ros.ros.diagnostics import flatten, summarise
+from vla_pruner_ros.ros.facts import Trends, Window
+from vla_pruner_ros.ros.twist_stream import CLOSING_ZEROS, TwistStream
+from vla_pruner_ros.ros.watchdog import Watchdog
+from vla_pruner_ros.ros.worker import Worker
+from vla_pruner_ros.runtime.commands import EndEffectorCommand, JointCommand
+from vla_pruner_ros.runtime.overlay import draw_overlay, FRAME, kept_mask, side_by_side
+
+SECOND = 10**9
+STILL = [0.0, 0.0, 0.0, 1.0]
+
+
+def command(**changes):
+    values = {'poses': np.array([[0, 0, 0, *STILL], [0.1, 0, 0, *STILL], [0.1, 0.3, 0, *STILL]]),
+              'times_ns': np.array([5, 6, 7]) * SECOND, 'gripper': None, 'stamp_ns': 5 * SECOND}
+    return EndEffectorCommand(**{**values, **changes})
+
+
+# ---- messages
+
+def test_times_count_from_the_stamp_and_carry_into_seconds():
+    made = messages.joint_trajectory(['a'], np.array([[1.0], [2.0]]),
+                                     [5 * SECOND + 1, 7 * SECOND + 5], 5 * SECOND)
+    assert (made.header.stamp.sec, made.header.stamp.nanosec) == (5, 0)
+    assert [(one.time_from_start.sec, one.time_from_start.nanosec) for one in made.points] == [
+        (0, 1), (2, 5)]
+    assert [list(one.positions) for one in made.points] == [[1.0], [2.0]]
+    assert all(not one.velocities for one in made.points)
+
+
+def test_pose_without_a_place_in_the_base_frame_is_not_published():
+    # Numbers relative to the hand would be read as places in the base frame.
+    named = dict(messages.encode(command(absolute=False, gripper=np.ones(3)), 'base', 'finger'))
+    assert set(named) == {'gripper_command'}
+    assert set(dict(messages.encode(command(), 'base', 'finger'))) == {'ee_trajectory'}
+
+
+def test_joint_command_becomes_one_trajectory_and_the_gripper_another():
+    made = dict(messages.encode(JointCommand(
+        ('a', 'b'), np.array([[1.0, 2.0]]), np.array([6 * SECOND]), np.array([0.5]), 5 * SECOND),
+        'base', 'finger'))
+    assert made['action_chunk'].joint_names == ['a', 'b']
+    assert made['gripper_command'].joint_names == ['finger']
+    assert list(made['gripper_command'].points[0].positions) == [0.5]
+
+
+def test_image_message_holds_the_pixels_row_by_row():
+    rgb = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    made = messages.image(rgb, 3 * SECOND, 'corner')
+    assert (made.height, made.width, made.step, made.encoding) == (2, 4, 12, 'rgb8')
+    assert bytes(made.data) == bytes(range(24))
+    assert bytes(messages.image(rgb[:, ::2], 0, '').data) == bytes(
+        [0, 1, 2, 6, 7, 8, 12, 13, 14, 18, 19, 20])
+
+
+@pytest.mark.parametrize('positions', [[1.0], [1.0, float('nan')], []])
+def test_no_hold_from_incomplete_joints(positions):
+    measured = JointState(name=['a', 'b'][:len(positions)], position=positions)
+    assert messages.hold_joints(['a', 'b'], measured, 0, 1) is None
+    assert messages.hold_joints(['a', 'b'], None, 0, 1) is None
+
+
+def test_no_hold_from_a_pose_that_is_not_finite():
+    pose = PoseStamped()
+    pose.pose.position.x = float('nan')
+    assert messages.hold_pose(pose, 0, 1, 'base') is None
+
+
+# ---- velocity stream
+
+def test_velocity_is_the_one_of_the_segment_under_way():
+    stream = TwistStream()
+    stream.put(command())
+    np.testing.assert_allclose(stream.at(5 * SECOND), [0.1, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(stream.at(6 * SECOND - 1), [0.1, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(stream.at(6 * SECOND), [0, 0.3, 0, 0, 0, 0])
+
+
+def test_velocity_stream_ends_with_some_zeros_and_then_is_silent():
+    stream = TwistStream()
+    stream.put(command())
+    answers = [stream.at(8 * SECOND) for _ in range(CLOSING_ZEROS + 2)]
+    assert [None if one is None else one.tolist() for one in answers] == (
+        [[0.0] * 6] * CLOSING_ZEROS + [None, None])
+    assert stream.at(5 * SECOND) is None  # a command that is over does not come back
+
+
+def test_cleared_velocity_stream_is_silent():
+    stream = TwistStream()
+    stream.put(command())
+    stream.clear()
+    assert stream.at(5 * SECOND) is None
+
+
+def test_rotation_is_a_rate_in_the_base_frame():
+    quarter = [0.0, 0.0, np.sin(np.pi / 4), np.cos(np.pi / 4)]
+    stream = TwistStream()
+    stream.put(command(poses=np.array([[0, 0, 0, *STILL], [0, 0, 0, *quarter]]),
+                       times_ns=np.array([5, 7]) * SECOND))
+    np.testing.assert_allclose(stream.at(5 * SECOND), [0, 0, 0, 0, 0, np.pi / 4], atol=1e-12)
+
+
+# ---- watchdog
+
+def test_watchdog_trips_once_per_silence():
+    dog = Watchdog()
+    assert not dog.check(100, 10)  # not armed
+    dog.arm(0)
+    assert [dog.check(now, 10) for now in (10, 11, 12, 99)] == [False, True, False, False]
+    assert dog.feed(100)  # recovered
+    assert not dog.feed(101)
+    assert [dog.check(now, 10) for now in (111, 112)] == [False, True]
+    assert dog.trips == 2
+
+
+def test_watchdog_does_not_trip_because_the_clock_jumped_back():
+    dog = Watchdog()
+    dog.arm(1000)
+    assert not dog.check(5, 10)
+    assert [dog.check(now, 10) for now in (15, 16)] == [False, True]
+
+
+def test_disarmed_watchdog_forgets():
+    dog = Watchdog()
+    dog.arm(0)
+    dog.disarm()
+    assert not dog.check(10**12, 10) and not dog.feed(5) and dog.silence_ns(9) == 0
+
+
+# ---- thread
+
+def test_jobs_and_steps_run_on_one_other_thread():
+    seen, done = [], threading.Event()
+
+    def step():
+        seen.append(threading.get_ident())
+        if len(seen) > 2:
+            done.set()
+
+    worker = Worker('test', on_error=lambda error: None)
+    first = worker.call(threading.get_ident)
+    worker.repeat(step)
+    assert done.wait(10)
+    worker.close()
+    assert set(seen) == {first} and first != threading.get_ident()
+    with pytest.raises(RuntimeError, match='has ended'):
+        worker.call(lambda: None)
+
+
+def test_job_errors_go_to_the_caller_and_step_errors_to_the_handler():
+    errors, done = [], threading.Event()
+
+    def step():
+        if len(errors) < 2:
+            raise ValueError(len(errors))
+        done.set()
+
+    worker = Worker('test', on_error=errors.append)
+    with pytest.raises(ZeroDivisionError):
+        worker.call(lambda: 1 / 0)
+    worker.repeat(step)
+    assert done.wait(10)  # it went on after both errors
+    worker.close()
+    assert [str(one) for one in errors] == ['0', '1']
+
+
+# ---- words
+
+def healthy(**changes):
+    camera = {'topic': '/cam', 'received': 100, 'lost_share': 0.0, 'publishers': 1,
+              **changes.pop('camera', {})}
+    return {'state': 'active', 'failure': '', 'reason': '', 'watchdog_tripped': False,
+            'silence_s': 0.1, 'stages_ms': {'total': 50.0}, 'target_period': 0.2,
+            'watched_s': 9.0, 'cameras': {'front': camera}, 'dds_profile': '/x/shm.xml', **changes}
+
+
+@pytest.mark.parametrize('facts, level, said', [
+    (healthy(), 0, 'running'),
+    ({'state': 'inactive'}, 0, 'inactive'),
+    ({'state': 'unconfigured', 'failure': 'no such file'}, 2, 'no such file'),
+    (healthy(stages_ms={'total': 350.0}), 1, 'a step takes 350 ms, wanted are 200 ms'),
+    (healthy(reason='stale_camera:front'), 1, 'waiting: stale_camera:front'),
+    (healthy(watchdog_tripped=True, silence_s=3.0, reason='skew'), 2, 'no chunk for 3.0 s (skew)'),
+    (healthy(camera={'lost_share': 0.5}), 1, 'FASTRTPS_DEFAULT_PROFILES_FILE'),
+    (healthy(camera={'lost_share': 0.5}), 1, 'camera front loses 50% of its frames'),
+    (healthy(camera={'received': 0}), 1, 'has a publisher on /cam but no frame arrives'),
+    (healthy(camera={'received': 0}, watched_s=1.0), 0, 'running'),
+    (healthy(camera={'publishers': 0}), 1, 'nobody publishes /cam'),
+])
+def test_summary_names_the_trouble_and_the_way_out(facts, level, said):
+    got, words = summarise(facts)
+    assert got == level and said in words
+
+
+def test_growth_is_taken_over_the_window_only():
+    window = Window(seconds=10.0)
+    assert window.growth(0, {'n': 0}) == ({'n': 0}, 0.0)
+    assert window.growth(5 * SECOND, {'n': 50}) == ({'n': 50}, 5.0)
+    grown, seconds = window.growth(14 * SECOND, {'n': 95})
+    assert (grown['n'], seconds) == (45, 9.0)  # the sample at 0 is older than ten seconds
+    assert window.growth(1 * SECOND, {'n': 100}) == ({'n': 0}, 0.0)  # the clock jumped back
+
+
+def test_loss_is_the_share_of_recent_frames():
+    clock = [0]
+    session = SimpleNamespace(now=lambda: clock[0],
+                              inputs=SimpleNamespace(publishers=lambda topic: 1))
+
+    def camera(received, lost):
+        return {'steps': received, 'cameras': {'front': {
+            'topic': '/cam', 'received': received, 'lost': lost}}}
+
+    trends = Trends()
+    trends.add(camera(100, 900), session)
+    clock[0] = 2 * SECOND
+    facts = trends.add(camera(160, 920), session)
+    assert facts['cameras']['front']['lost_share'] == 0.25  # 20 lost beside 60 received
+    assert facts['cameras']['front']['received_hz'] == 30.0
+    assert facts['rate_hz'] == 30.0
+
+
+def test_nested_facts_become_dotted_keys():
+    assert flatten({'a': {'b': {'c': 1}}, 'd': 0.123456, 'e': [1, 2]}) == [
+        ('a.b.c', '1'), ('d', '0.1235'), ('e', '[1, 2]')]
+
+
+# ---- overlay
+
+def test_kept_mask_covers_exactly_the_patches_of_kept_tokens():
+    mask = kept_mask([0, 3], rows=2, cols=2, height=4, width=6)
+    assert mask.astype(int).tolist() == [[1, 1, 1, 0, 0, 0]] * 2 + [[0, 0, 0, 1, 1, 1]] * 2
+
+
+def test_overlay_dims_what_was_dropped_and_frames_what_was_kept():
+    picture = np.full((8, 8, 3), 200, np.uint8)
+    drawn = draw_overlay(picture, [3], rows=2, cols=2)
+    assert drawn[6, 6].tolist() == [200, 200, 200]
+    assert drawn[4, 4].tolist() == FRAME.tolist()
+    assert drawn[1, 1].tolist() == [70, 70, 70]
+    assert picture.min() == 200  # the input is left alone
+    np.testing.assert_array_equal(draw_overlay(picture, range(4), 2, 2), picture)
+
+
+def test_pictures_of_different_heights_stand_side_by_side():
+    sheet = side_by_side([np.full((2, 3, 3), 1, np.uint8), np.full((4, 1, 3), 2, np.uint8)])
+    assert sheet.shape == (4, 4, 3)
+    assert sheet[:, :, 0].tolist() == [[1, 1, 1, 2], [1, 1, 1, 2], [0, 0, 0, 2], [0, 0, 0, 2]]
