@@ -16,6 +16,7 @@ COMMANDS = {
     'record': ('vla_pruner_ros.ros.recorder', 'record live topics into a rosbag2'),
     'bench': ('vla_pruner_ros.cli.bench', 'measure token selection and the decoder'),
     'eval': ('vla_pruner_ros.sim.evaluate', 'success rates in simulation'),
+    'inspect': ('vla_pruner_ros.cli.inspect', 'describe a checkpoint without loading it'),
     'params': ('vla_pruner_ros.cli.params', 'print the parameter table'),
 }
 

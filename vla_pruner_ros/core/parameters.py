@@ -50,7 +50,8 @@ class Parameters:
     policy_images: int = _param(1, 'model', 'Cameras of an OpenVLA-OFT checkpoint; its files do '
                                 'not say.', low=1, high=3)
     action_chunk: int = _param(0, 'model', 'Actions per answer of an OpenVLA-OFT checkpoint; '
-                               '0 = 8 for one arm, 25 for two.', low=0, high=100)
+                               '0 = by its data set (LIBERO 8, Bridge 5, ALOHA 25).',
+                               low=0, high=100)
     action_bounds: str = _param('auto', 'model', 'Statistics that normalised values are spread '
                                 'over; auto = those of the data set.',
                                 choices=('auto', 'quantiles', 'min_max'))

@@ -20,10 +20,16 @@ from vla_pruner_ros.backends.openvla.files import (
     stored_tensors,
 )
 from vla_pruner_ros.backends.openvla.layout import FEATURIZERS, model_shape, unused
-from vla_pruner_ros.backends.openvla.memory import available, check_memory, dtype_of, estimate
-from vla_pruner_ros.backends.openvla.model import ModelShape, OpenVlaModel
+from vla_pruner_ros.backends.openvla.memory import (
+    available,
+    check_memory,
+    dtype_of,
+    estimate,
+    Need,
+)
+from vla_pruner_ros.backends.openvla.model import OpenVlaModel
 from vla_pruner_ros.backends.openvla.weights import check_fit, fill, fold_lora, Source
-from vla_pruner_ros.core.errors import BackendError, ConfigError
+from vla_pruner_ros.core.errors import ConfigError
 
 CONFIG_NAME, PROCESSOR_NAME = 'config.json', 'preprocessor_config.json'
 STATISTICS_NAME, TOKENIZER_NAME = 'dataset_statistics.json', 'tokenizer.json'
@@ -92,24 +98,29 @@ def _sources(checkpoint: Checkpoint, shapes_only: bool) -> Dict[str, Source]:
     return sources
 
 
-def describe_model(checkpoint: Checkpoint, lm_head: bool) -> Tuple[ModelShape, int, int]:
-    """Shape of the model, number of weights it uses, and number stored but never used.
+def build(checkpoint: Checkpoint, lm_head: bool, shapes_only: bool
+          ) -> Tuple[OpenVlaModel, Dict[str, Source]]:
+    """Build the network without memory and check that the stored tensors fit it.
+
+    Args:
+        checkpoint: from ``read_checkpoint``.
+        lm_head: with the output layer.
+        shapes_only: component files are opened for their shapes only.
+
+    Returns:
+        The network on the meta device and where its tensors come from.
 
     Raises:
         ConfigError: a configuration this backend does not read.
-        BackendError: tensors are missing or contradict each other.
+        BackendError: tensors are missing, misshaped or unexpected; each is named.
     """
-    sources = _sources(checkpoint, shapes_only=True)
+    sources = _sources(checkpoint, shapes_only)
     shape = model_shape(checkpoint.config, {name: one.shape for name, one in sources.items()},
                         lm_head)
     with torch.device('meta'):
         model = OpenVlaModel(shape)
-    used = sum(one.numel() for one in model.parameters())
-    stored = sum(one.elements for one in checkpoint.stored.values())
-    own = {name for name in checkpoint.stored if name in model.state_dict()}
-    taken = sum(checkpoint.stored[name].elements for name in own
-                if isinstance(sources.get(name), Stored))
-    return shape, used, stored - taken
+    check_fit(model, sources, lambda name: unused(name, shape), checkpoint.folder.name)
+    return model, sources
 
 
 def load_model(checkpoint: Checkpoint, lm_head: bool, device: torch.device, dtype: str,
@@ -130,25 +141,27 @@ def load_model(checkpoint: Checkpoint, lm_head: bool, device: torch.device, dtyp
         BackendError: tensors are missing, misshaped, unexpected or not finite; each is named.
     """
     precision = dtype_of(dtype, checkpoint.stored_dtype)
-    sources = _sources(checkpoint, shapes_only=False)
-    shape = model_shape(checkpoint.config, {name: one.shape for name, one in sources.items()},
-                        lm_head)
-    with torch.device('meta'):
-        model = OpenVlaModel(shape)
-    replaced = 'vision_backbone' in checkpoint.components
-    check_fit(model, sources, lambda name: unused(name, shape), checkpoint.folder.name)
-    if replaced:  # the plain towers were left out above; anything else unknown must still be named
-        strangers = [name for name in checkpoint.stored if name not in sources
-                     and not unused(name, shape, film_file=True)]
-        if strangers:
-            raise BackendError(f'{checkpoint.folder.name} has unexpected tensors: {strangers}')
-    values = sum(one.numel() for one in model.parameters()) + beside
-    rows = images * shape.towers[0].grid ** 2 + PLANNED_TEXT_ROWS
-    check_memory(estimate(values, shape, precision, rows, cached=lm_head), device, precision,
-                 available(device))
+    model, sources = build(checkpoint, lm_head, shapes_only=False)
+    need = memory_need(model, precision, images, beside)
+    check_memory(need, device, precision, available(device))
     fill(model, sources, device, precision)
     model.recompute_buffers(device)
     return model.eval()
+
+
+def memory_need(model: OpenVlaModel, dtype: torch.dtype, images: int, beside: int = 0) -> Need:
+    """Bytes that a network (built without memory) will need in ``dtype``, working memory included.
+
+    Args:
+        model: the network.
+        dtype: precision.
+        images: cameras.
+        beside: weights held beside it.
+    """
+    shape = model.shape
+    rows = images * shape.towers[0].grid ** 2 + PLANNED_TEXT_ROWS
+    values = sum(one.numel() for one in model.parameters()) + beside
+    return estimate(values, shape, dtype, rows, cached=shape.lm_head)
 
 
 def load_component(checkpoint: Checkpoint, stem: str, model: nn.Module, device: torch.device,

@@ -5,7 +5,7 @@ The policies were trained on data sets that were brought into one form: the grip
 data set.  A data set that is not in the table needs the parameter ``control_rate``; its units
 are taken as metres and radians per step.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
@@ -21,6 +21,7 @@ class DatasetFacts:
         radians: radians of one unit of the rotation columns.
         joints: actions are absolute joint positions.
         bounds: statistics at -1 and 1 (see ``actions.BOUNDS``).
+        chunk: actions per answer of OpenVLA-OFT policies trained on it.
     """
 
     rate: float
@@ -28,11 +29,12 @@ class DatasetFacts:
     radians: float = 1.0
     joints: bool = False
     bounds: str = 'quantiles'
+    chunk: int = 8
 
 
 #: First matching prefix of the data set's name wins.
 FACTS = {
-    'bridge': DatasetFacts(5.0),
+    'bridge': DatasetFacts(5.0, chunk=5),
     'fractal20220817_data': DatasetFacts(3.0),
     'kuka': DatasetFacts(10.0),
     'taco_play': DatasetFacts(15.0),
@@ -43,7 +45,7 @@ FACTS = {
     'droid': DatasetFacts(15.0),
     # Commands of LIBERO's controller: full scale 1 is 5 cm and 0.5 rad per step.
     'libero': DatasetFacts(20.0, metres=0.05, radians=0.5),
-    'aloha': DatasetFacts(25.0, joints=True, bounds='min_max'),
+    'aloha': DatasetFacts(25.0, joints=True, bounds='min_max', chunk=25),
 }
 GRIPPER_OPEN, GRIPPER_CLOSED = 1.0, 0.0
 #: Parameter ``gripper_convention`` -> the policy's values for open and closed.
@@ -73,7 +75,7 @@ def facts(key: str, dimensions: int, rate: float = 0.0) -> DatasetFacts:
         return DatasetFacts(rate)
     if rate <= 0:
         return known
-    return DatasetFacts(rate, known.metres, known.radians, known.joints, known.bounds)
+    return replace(known, rate=rate)
 
 
 def action_names(dimensions: int, joints: bool) -> Tuple[str, ...]:

@@ -150,7 +150,7 @@ def model_shape(config: Mapping[str, Any], shapes: Shapes, lm_head: bool) -> Mod
     return ModelShape((first, second), decoder_config(config), int(text['vocab_size']), lm_head)
 
 
-def unused(name: str, shape: ModelShape, film_file: bool = False) -> bool:
+def unused(name: str, shape: ModelShape) -> bool:
     """Say whether a stored tensor is published but never used by this model.
 
     Features are taken before the last block, so that block, the norm behind it and SigLIP's
@@ -160,7 +160,6 @@ def unused(name: str, shape: ModelShape, film_file: bool = False) -> bool:
     for prefix, tower in zip(FEATURIZERS, shape.towers):
         if name.startswith(prefix):
             rest = name[len(prefix):]
-            return film_file or rest.startswith(
-                (f'blocks.{tower.blocks}.', 'norm.', 'attn_pool.'))
+            return rest.startswith((f'blocks.{tower.blocks}.', 'norm.', 'attn_pool.'))
     return name.endswith('rotary_emb.inv_freq') or (
         name == 'language_model.lm_head.weight' and not shape.lm_head)

@@ -1,0 +1,83 @@
+"""``vla-pruner inspect CHECKPOINT``: what a checkpoint is and needs, without loading it."""
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
+
+from vla_pruner_ros.core.errors import ConfigError
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Print a description."""
+    parser = argparse.ArgumentParser(prog='vla-pruner inspect', description=__doc__)
+    parser.add_argument('checkpoint', help='directory, or repository id of the Hugging Face hub '
+                        '(which is downloaded first)')
+    parser.add_argument('--revision', default='', help='branch, tag or commit of a repository')
+    parser.add_argument('--unnorm-key', default='', help='also print the numbers of this data set')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    options = parser.parse_args(argv)
+
+    from vla_pruner_ros.backends.openvla.hub import resolve_checkpoint
+    folder = resolve_checkpoint(options.checkpoint, options.revision)
+    described, text = _pocket(folder) if _is_pocket(folder) else _openvla(
+        folder, options.unnorm_key)
+    print(json.dumps(described, indent=2) if options.json else text)
+    return 0
+
+
+def _is_pocket(folder: Path) -> bool:
+    from vla_pruner_ros.backends.pocket.backend import CONFIG_NAME
+    return (folder / CONFIG_NAME).is_file()
+
+
+def _openvla(folder: Path, key: str) -> 'tuple[Dict[str, Any], str]':
+    from vla_pruner_ros.backends.openvla.checkpoint import read_checkpoint
+    from vla_pruner_ros.backends.openvla.describe import as_text, describe
+    checkpoint = read_checkpoint(folder)
+    described = describe(checkpoint)
+    text = as_text(described)
+    if key:
+        if key not in checkpoint.statistics:
+            raise ConfigError(f'unnorm-key is {key!r}; the checkpoint has: '
+                              f'{", ".join(sorted(checkpoint.statistics))}')
+        described['numbers'] = checkpoint.statistics[key]
+        text += f'\n  statistics of {key}\n' + _numbers(checkpoint.statistics[key])
+    return described, text
+
+
+def _numbers(block: Dict[str, Any]) -> str:
+    rows = []
+    for group in ('action', 'proprio'):
+        for name, values in (block.get(group) or {}).items():
+            shown = ' '.join(str(one) if isinstance(one, bool) else f'{one:.5g}'
+                             for one in values)
+            rows.append(f'    {group + "." + name:14} {shown}')
+    return '\n'.join(rows)
+
+
+def _pocket(folder: Path) -> 'tuple[Dict[str, Any], str]':
+    """Describe the shipped kind of policy; it is small enough to be loaded."""
+    import torch
+
+    from vla_pruner_ros.backends.pocket.backend import PocketBackend
+    backend = PocketBackend.load(folder, torch.device('cpu'))
+    spec = backend.spec
+    weights = sum(one.numel() for one in backend.model.parameters())
+    described = {
+        'backend': spec.name, 'folder': str(folder),
+        'image_size': spec.cameras[0].height, 'tokens_per_image': spec.tokens_per_image,
+        'cameras': {len(spec.cameras): [one.role for one in spec.cameras]},
+        'state': list(spec.state_names), 'actions': list(spec.action_names),
+        'action_horizon': spec.action_horizon, 'rate': 1 / spec.control_dt,
+        'weights': {'used': weights, 'never_used': 0},
+        'memory': {'float32': {'weights': 4 * weights}}}
+    text = '\n'.join([
+        str(folder), f'  backend         {spec.name}',
+        f'  images          {spec.cameras[0].height} x {spec.cameras[0].width} pixels, '
+        f'{spec.tokens_per_image} visual tokens each',
+        f'  cameras         {", ".join(one.role for one in spec.cameras)}',
+        f'  state           {", ".join(spec.state_names)}',
+        f'  actions         {spec.action_horizon} x {", ".join(spec.action_names)}; metres per '
+        f'step; {1 / spec.control_dt:g} Hz',
+        f'  weights         {weights:,}, {4 * weights / 2 ** 20:.1f} MiB in float32'])
+    return described, text
