@@ -8,9 +8,7 @@ they say nothing) and publish, stamped with the node's clock.
 All callbacks run on one thread, which also owns the OpenGL context.
 """
 import json
-import signal
 import sys
-import threading
 from typing import Any, Callable, Dict, List, Optional
 
 from rcl_interfaces.msg import SetParametersResult
@@ -19,7 +17,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
@@ -28,7 +25,7 @@ from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
 from vla_pruner_ros.ros import sim_chunks as chunks
 from vla_pruner_ros.ros import sim_parameters
 from vla_pruner_ros.ros.messages import time_message
-from vla_pruner_ros.ros.shipped import process_environment
+from vla_pruner_ros.ros.process import ros_process
 from vla_pruner_ros.ros.sim_messages import LATCHED, SensorPublishers
 from vla_pruner_ros.ros.sim_world import World
 from vla_pruner_ros.sim.robot import CAMERA
@@ -257,28 +254,22 @@ def main(args: Optional[List[str]] = None) -> int:
     Returns:
         0, or 1 when it cannot start.
     """
-    import os
-    os.environ.update(process_environment())
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     node: Optional[SimNode] = None
-    try:
-        node = SimNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-        executor.shutdown()
-        return 0
-    except VlaPrunerError as error:
-        rclpy.logging.get_logger('sim_robot').fatal(str(error))
-        return 1
-    finally:
-        if node is not None:
-            node.close()
-        rclpy.shutdown()
+    with ros_process(args) as stop:
+        try:
+            node = SimNode()
+            executor = SingleThreadedExecutor()
+            executor.add_node(node)
+            while not stop.is_set():
+                executor.spin_once(timeout_sec=0.1)
+            executor.shutdown()
+            return 0
+        except VlaPrunerError as error:
+            rclpy.logging.get_logger('sim_robot').fatal(str(error))
+            return 1
+        finally:
+            if node is not None:
+                node.close()
 
 
 if __name__ == '__main__':

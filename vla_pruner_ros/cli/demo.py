@@ -1,0 +1,195 @@
+"""``vla-pruner demo``: the whole loop on one machine, through real ROS topics.
+
+Starts the simulated robot and the policy as two processes, drives them from here as an operator
+would, changes the token budget while they run, and ends with a table and pictures.
+"""
+import argparse
+import json
+import os
+from pathlib import Path
+import signal
+import sys
+import time
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from vla_pruner_ros.cli import demo_report as report
+from vla_pruner_ros.cli.demo_pictures import film_strip, pyplot, summary
+from vla_pruner_ros.cli.demo_processes import (
+    environment,
+    ProcessDied,
+    Processes,
+    ros_arguments,
+)
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameters import PRUNERS
+
+TASKS = 'reach-v3,drawer-open-v3,button-press-topdown-v3'
+FIRST_SEED = 900_000  # where the seeds that the shipped policy was never trained on begin
+BAG_TOPICS = ('/camera/image_raw', '/joint_states', '/ee_pose', '/instruction',
+              '/pruned_policy/ee_trajectory', '/pruned_policy/gripper_command',
+              '/pruned_policy/status', '/sim_robot/episode')
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog='vla-pruner demo', description='Drive the simulated robot with the shipped policy '
+        'over ROS topics, at several token budgets.')
+    parser.add_argument('--tasks', default=TASKS, help='comma-separated; default %(default)s')
+    parser.add_argument('--episodes', type=int, default=2,
+                        help='per task and budget; default %(default)s')
+    parser.add_argument('--budgets', default='all,98,49,49+reuse',
+                        help="tokens kept per image: 'all' or a number, '+reuse' with action "
+                        'reuse; default %(default)s')
+    parser.add_argument('--pruner', default='vla_pruner', choices=PRUNERS)
+    parser.add_argument('--checkpoint', default='', metavar='DIR',
+                        help='default: the shipped policy')
+    parser.add_argument('--seed', type=int, default=FIRST_SEED, help='of the first episode')
+    parser.add_argument('--horizon', type=int, default=2,
+                        help='actions executed of each chunk; default %(default)s')
+    parser.add_argument('--real-time', action='store_true',
+                        help='the robot does not wait for the policy')
+    parser.add_argument('--viewer', action='store_true', help='show the simulator in a window')
+    parser.add_argument('--keep-bag', action='store_true', help='record a rosbag2 into DIR/bag')
+    parser.add_argument('--out', type=Path, default=Path('out/demo'), metavar='DIR',
+                        help='default %(default)s')
+    parser.add_argument('--domain', type=int, default=1 + os.getpid() % 100,
+                        help='ROS_DOMAIN_ID; default: one of its own')
+    return parser.parse_args(argv)
+
+
+def check(options: argparse.Namespace) -> Tuple[List[str], Tuple[report.Block, ...]]:
+    """Tasks and blocks of a command line.
+
+    Raises:
+        ConfigError: something is not usable; names it and what is accepted.
+        MissingDependencyError: matplotlib is missing.
+    """
+    from vla_pruner_ros.sim.tasks import get_task
+    tasks = [task.strip() for task in options.tasks.split(',')]
+    for task in tasks:
+        get_task(task)
+    for name, low, high in (('episodes', 1, 1000), ('horizon', 1, 1000), ('domain', 0, 232),
+                            ('seed', 0, 2**31 - 1 - 1000)):
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise ConfigError(f'--{name} is {value}; accepted: {low} to {high}')
+    if options.viewer and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
+        raise ConfigError('--viewer needs a screen (DISPLAY and WAYLAND_DISPLAY are not set)')
+    if options.keep_bag and (options.out / 'bag').exists():
+        raise ConfigError(f'{options.out / "bag"} exists; remove it or choose another --out')
+    pyplot()
+    return tasks, report.parse_blocks(options.budgets)
+
+
+def start(processes: Processes, options: argparse.Namespace) -> None:
+    """Start the robot, the policy and, if wanted, the recorder."""
+    lock_step = not options.real_time
+    processes.start('sim_robot', 'vla_pruner_ros.ros.sim_node', ros_arguments({
+        'lock_step': lock_step, 'execution_horizon': options.horizon, 'autostart': False,
+        'viewer': options.viewer}))
+    policy: Dict[str, Any] = {'lock_step': lock_step, 'execution_horizon': options.horizon,
+                              'pruner': options.pruner, 'token_budget': 0}
+    if options.checkpoint:
+        policy['checkpoint'] = os.path.abspath(options.checkpoint)
+    processes.start('pruned_policy', 'vla_pruner_ros.ros.policy_node', ros_arguments(policy))
+    if options.keep_bag:
+        processes.start('record', 'vla_pruner_ros.ros.recorder', [
+            '--topics', *BAG_TOPICS, '--output', str(options.out / 'bag')])
+
+
+def run(client: Any, options: argparse.Namespace, tasks: Sequence[str],
+        blocks: Sequence[report.Block], pictures: List[Path]) -> List[report.Episode]:
+    """All episodes, with one line of progress each, and a film strip per task."""
+    episodes: List[report.Episode] = []
+    count = len(tasks) * len(blocks) * options.episodes
+    for task in tasks:
+        strips = {}
+        for block in blocks:
+            # Both nodes are running: this is the live change that an operator would make.
+            client.set_policy(token_budget=block.budget, reuse=block.reuse)
+            for number in range(options.episodes):
+                episode, frames = client.run_episode(task, block.label, options.seed + number,
+                                                     frames=number == 0)
+                episodes.append(episode)
+                print(report.episode_line(len(episodes), count, episode), flush=True)
+                if number == 0:
+                    strips[block.label] = frames
+        path = options.out / f'film_{task}.png'
+        film_strip(path, task, client.instruction(), strips)
+        pictures.append(path)
+    return episodes
+
+
+def finish(options: argparse.Namespace, episodes: Sequence[report.Episode],
+           pictures: List[Path]) -> None:
+    """Table, summary plot and ``demo.json``."""
+    lines = report.rows(episodes)
+    path = options.out / 'summary.png'
+    summary(path, lines)
+    pictures.append(path)
+    document = {
+        'settings': {name: str(value) if isinstance(value, Path) else value
+                     for name, value in vars(options).items()},
+        'rows': [line.as_json() for line in lines],
+        'episodes': [vars(episode) for episode in episodes]}
+    (options.out / 'demo.json').write_text(json.dumps(document, indent=1) + '\n')
+    print('\nMedians are milliseconds per model run; policy Hz and robot Hz are steps per second '
+          'of wall time,\nthe simulator included.\n')
+    print(report.table(lines))
+    print('\nPictures:')
+    for one in pictures:
+        print(f'  {one}')
+    print(f'Numbers: {options.out / "demo.json"}', flush=True)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the demo; 0, or 1 when one of its processes died.
+
+    Raises:
+        VlaPrunerError: bad arguments, something not installed, a policy that cannot start.
+        KeyboardInterrupt: on SIGINT and SIGTERM, after everything has been ended.
+    """
+    options = parse(argv)
+    tasks, blocks = check(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    variables = environment(options.domain)
+    os.environ.update(variables)  # before the middleware is loaded into this process
+    try:
+        from vla_pruner_ros.ros.demo_client import DemoClient
+    except ImportError as error:
+        from vla_pruner_ros.core.errors import MissingDependencyError
+        raise MissingDependencyError(
+            f'the demo needs ROS 2 ({error}): source the setup file of your ROS installation, or '
+            'install the extra "ros-pypi" of this package') from error
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    began = time.monotonic()
+    print(f'Starting sim_robot and pruned_policy with ROS_DOMAIN_ID={options.domain}; logs in '
+          f'{options.out}', flush=True)
+    pictures: List[Path] = []
+    try:
+        with Processes(variables, options.out) as processes:
+            start(processes, options)
+            client = DemoClient(processes.check)
+            try:
+                client.wait_ready()
+                print(f'Both nodes are up after {time.monotonic() - began:.1f} s', flush=True)
+                episodes = run(client, options, tasks, blocks, pictures)
+            finally:
+                client.close()
+        finish(options, episodes, pictures)
+        return 0
+    except ProcessDied as error:
+        # Several lines, so not left to the caller, who prints one.
+        print(f'vla-pruner demo: error: {error}', file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The demo's node processes: started with log files, watched, always ended, by their own id."""
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Dict, List, Mapping, Sequence
+
+from vla_pruner_ros.core.errors import VlaPrunerError
+
+TAIL = 15  # log lines shown when a process died
+INTERRUPT_S, TERMINATE_S = 10.0, 5.0  # patience after SIGINT and after SIGTERM
+
+
+class ProcessDied(VlaPrunerError):
+    """A process of the demo ended by itself."""
+
+
+class Process:
+    """One Python module as a child process.
+
+    Args:
+        name: for messages and the log file.
+        module: run as ``python -m module``.
+        arguments: of the module.
+        environment: of the process.
+        folder: where ``name.log`` goes.
+    """
+
+    def __init__(self, name: str, module: str, arguments: Sequence[str],
+                 environment: Mapping[str, str], folder: Path):
+        self.name = name
+        self.log = folder / f'{name}.log'
+        with self.log.open('wb') as log:
+            # Its own session: Ctrl-C in the terminal reaches the demo alone, which ends the others
+            # in order.
+            self._child = subprocess.Popen(
+                [sys.executable, '-u', '-m', module, *arguments], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, env=dict(environment),
+                start_new_session=True)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._child.pid
+
+    def tail(self) -> str:
+        """Last lines of the log."""
+        try:
+            lines = self.log.read_text(errors='replace').splitlines()
+        except OSError:
+            return ''
+        return '\n'.join(f'    {line}' for line in lines[-TAIL:])
+
+    def check(self) -> None:
+        """Raise when it has ended.
+
+        Raises:
+            ProcessDied: with its last log lines.
+        """
+        status = self._child.poll()
+        if status is not None:
+            raise ProcessDied(f'{self.name} ended with status {status}; the end of {self.log}:\n'
+                              f'{self.tail()}')
+
+    def signal(self, number: int) -> None:
+        """Send a signal to this process, if it still runs."""
+        if self._child.poll() is None:
+            self._child.send_signal(number)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end; False after ``seconds``."""
+        try:
+            self._child.wait(max(seconds, 0.0))
+            return True
+        except subprocess.TimeoutExpired:
+            return False
+
+
+class Processes:
+    """All processes of a demo; leaving the context ends them.
+
+    Args:
+        environment: of every process.
+        folder: for log files.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: Path):
+        self._environment = dict(environment)
+        self._folder = folder
+        self._running: List[Process] = []
+
+    def start(self, name: str, module: str, arguments: Sequence[str]) -> Process:
+        """Start one."""
+        process = Process(name, module, arguments, self._environment, self._folder)
+        self._running.append(process)
+        return process
+
+    def check(self) -> None:
+        """Raise ``ProcessDied`` when one has ended."""
+        for process in self._running:
+            process.check()
+
+    def stop(self) -> None:
+        """End all: SIGINT, after a while SIGTERM, at last SIGKILL; the last started first."""
+        running, self._running = self._running[::-1], []
+        for number, patience in ((signal.SIGINT, INTERRUPT_S), (signal.SIGTERM, TERMINATE_S),
+                                 (signal.SIGKILL, TERMINATE_S)):
+            for process in running:
+                process.signal(number)
+            end = time.monotonic() + patience
+            running = [process for process in running
+                       if not process.wait(end - time.monotonic())]
+
+    def __enter__(self) -> 'Processes':
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        # A second Ctrl-C while the processes end must not leave any of them behind.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self.stop()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def ros_arguments(values: Mapping[str, Any]) -> List[str]:
+    """Parameters as command-line arguments of a node; YAML types (true, 4, 0.5, 'text')."""
+    arguments = ['--ros-args']
+    for name, value in values.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if isinstance(value, str):
+            text = "'" + value.replace("'", "''") + "'"
+        arguments += ['-p', f'{name}:={text}']
+    return arguments
+
+
+def environment(domain: int) -> Dict[str, str]:
+    """Environment of every process of the demo, its own included.
+
+    Args:
+        domain: ROS_DOMAIN_ID; keeps the demo apart from a robot that is running.
+    """
+    from vla_pruner_ros.ros.shipped import process_environment
+    return {**os.environ, **process_environment(), 'ROS_DOMAIN_ID': str(domain),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+            # The line length and colours of a log file.
+            'RCUTILS_COLORIZED_OUTPUT': '0'}

@@ -1,0 +1,147 @@
+"""What the demo measured: records per episode, rows per task and budget, table and JSON.
+
+Knows neither ROS nor pictures.
+"""
+from dataclasses import asdict, dataclass, field
+import statistics
+from typing import Any, Dict, List, Sequence, Tuple
+
+from vla_pruner_ros.core.errors import ConfigError
+
+STAGES = ('preprocess', 'vision', 'decoder', 'select', 'head', 'total')
+
+
+@dataclass(frozen=True)
+class Block:
+    """One setting of the policy: tokens kept per image (0 = all) and action reuse."""
+
+    budget: int
+    reuse: bool = False
+
+    @property
+    def label(self) -> str:
+        """As on the command line."""
+        return ('all' if self.budget == 0 else str(self.budget)) + ('+reuse' if self.reuse else '')
+
+
+def parse_blocks(text: str) -> Tuple[Block, ...]:
+    """Read ``all,98,49+reuse``.
+
+    Raises:
+        ConfigError: names the entry and what is accepted.
+    """
+    blocks = []
+    for entry in text.split(','):
+        head, plus, tail = entry.strip().partition('+')
+        if (head != 'all' and not (head.isdigit() and 0 < int(head) <= 4096)) or (
+                plus and tail != 'reuse'):
+            raise ConfigError(f"budget {entry.strip()!r}; accepted: 'all' or 1 to 4096 tokens, "
+                              "each with or without '+reuse', for example all,98,49+reuse")
+        blocks.append(Block(0 if head == 'all' else int(head), bool(plus)))
+    return tuple(blocks)
+
+
+@dataclass
+class Episode:
+    """One closed-loop episode.
+
+    Attributes:
+        task: name.
+        block: label of the setting.
+        seed: placement of the objects.
+        success: solved.
+        steps: control steps of the robot.
+        wall_s: seconds from the reset to the end.
+        policy_steps: status messages of the policy, one per answered observation
+            (``last_step`` of its ``~/status``).
+        refused: chunks that the robot refused, by reason.
+    """
+
+    task: str
+    block: str
+    seed: int
+    success: bool = False
+    steps: int = 0
+    wall_s: float = 0.0
+    policy_steps: List[Dict[str, Any]] = field(default_factory=list)
+    refused: Dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """All episodes of one task with one setting (or of all tasks, ``task='all tasks'``)."""
+
+    task: str
+    block: str
+    episodes: int
+    solved: int
+    rate_hz: float
+    robot_hz: float
+    stages_ms: Dict[str, float]
+    kept: float
+    tokens: int
+    reuse_rate: float
+
+    def as_json(self) -> Dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def summarise(episodes: Sequence[Episode], task: str, block: str) -> Row:
+    """Reduce episodes to a row; medians over model runs, rates over the whole time."""
+    steps = [one for episode in episodes for one in episode.policy_steps]
+    computed = [one for one in steps if not one['reused']]
+    wall = sum(episode.wall_s for episode in episodes)
+    stages = {name: statistics.median(one['stages_ms'].get(name, 0.0) for one in computed)
+              for name in STAGES} if computed else {}
+    # The warm-up steps of a method keep everything; the budget shows in the others.
+    pruned = [one for one in computed if one['pruned']] or computed
+    return Row(task, block, len(episodes), sum(episode.success for episode in episodes),
+               len(steps) / wall if wall else 0.0,
+               sum(episode.steps for episode in episodes) / wall if wall else 0.0, stages,
+               statistics.median(sum(one['kept']) / max(len(one['kept']), 1) for one in pruned)
+               if pruned else 0.0,
+               max((one['tokens_per_image'] for one in steps), default=0),
+               sum(one['reused'] for one in steps) / len(steps) if steps else 0.0)
+
+
+def rows(episodes: Sequence[Episode]) -> List[Row]:
+    """Rows per task and block, in the order they were run, then one per block over all tasks."""
+    groups: Dict[Tuple[str, str], List[Episode]] = {}
+    for episode in episodes:
+        groups.setdefault((episode.task, episode.block), []).append(episode)
+    result = [summarise(group, *key) for key, group in groups.items()]
+    if len({task for task, _ in groups}) > 1:
+        for block in dict.fromkeys(block for _, block in groups):
+            result.append(summarise([one for one in episodes if one.block == block], 'all tasks',
+                                    block))
+    return result
+
+
+def table(lines: Sequence[Row]) -> str:
+    """Text table; milliseconds are medians per model run."""
+    head = ['task', 'budget', 'success', 'policy Hz', 'robot Hz', 'ms total', 'vision', 'decoder',
+            'select', 'head', 'tokens kept', 'reused']
+    body = [[row.task, row.block, f'{row.solved}/{row.episodes}', f'{row.rate_hz:.1f}',
+             f'{row.robot_hz:.1f}',
+             *(f'{row.stages_ms.get(name, 0.0):.1f}'
+               for name in ('total', 'vision', 'decoder', 'select', 'head')),
+             f'{row.kept:.0f}/{row.tokens}', f'{row.reuse_rate:.0%}'] for row in lines]
+    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
+    text = []
+    for line in [head, ['-' * width for width in widths], *body]:
+        cells = [cell.ljust(width) if column < 2 else cell.rjust(width)
+                 for column, (cell, width) in enumerate(zip(line, widths))]
+        text.append('  '.join(cells).rstrip())
+    return '\n'.join(text)
+
+
+def episode_line(number: int, count: int, episode: Episode) -> str:
+    """Progress line of one episode."""
+    result = f'solved in {episode.steps:3d} steps' if episode.success else (
+        f'not solved ({episode.steps} steps)')
+    rate = len(episode.policy_steps) / episode.wall_s if episode.wall_s else 0.0
+    refused = sum(episode.refused.values())
+    return (f'[{number:{len(str(count))}d}/{count}] {episode.task:24s} budget {episode.block:10s} '
+            f'seed {episode.seed:<6d} {result:24s} {rate:5.1f} policy steps/s'
+            + (f', {refused} chunks refused' if refused else ''))
