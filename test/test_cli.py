@@ -26,6 +26,17 @@ def test_help_loads_nothing_heavy():
     assert done.stdout.splitlines()[-1] == '[]', done.stderr
 
 
+def test_runtime_and_command_line_import_without_ros():
+    code = ('import importlib, pkgutil, sys; sys.modules["rclpy"] = None\n'
+            'for name in ("runtime", "cli"):\n'
+            '    package = importlib.import_module(f"vla_pruner_ros.{name}")\n'
+            '    for one in pkgutil.iter_modules(package.__path__):\n'
+            '        importlib.import_module(f"vla_pruner_ros.{name}.{one.name}")\n'
+            'print("imported")')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout == 'imported\n', done.stderr
+
+
 def test_an_unknown_command_is_one_line(capsys):
     assert main(['fly']) == 2
     error = capsys.readouterr().err

@@ -43,7 +43,7 @@ def test_the_newest_frame_wins_and_is_used_once():
     assert observation.images['corner'][0, 0, 0] == 2
     assert observation.stamp_ns == T0 + 33 * MS
     assert cache.take(T0 + 50 * MS).reason == 'no_new_frame'
-    assert cache.drops == {}
+    assert cache.drops == {} and cache.cameras()['corner']['skipped'] == 1
 
 
 def test_state_is_the_sample_nearest_to_the_image():
@@ -119,7 +119,9 @@ def test_an_unknown_encoding_is_named():
     frame = image(T0)
     frame.encoding = 'rgb9'
     cache.put_image('corner', frame, T0)
-    assert cache.take(T0).reason == 'unknown_encoding:corner'
+    take = cache.take(T0)
+    assert take.reason == 'unknown_encoding:corner'
+    assert "'rgb9'; accepted: " in take.message
 
 
 @pytest.mark.parametrize('text, refusal', [

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from vla_pruner_ros.core.errors import ConfigError, InputError
+from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.runtime.images import to_rgb
@@ -36,11 +36,13 @@ class Take:
         reason: why not; ``''`` with an observation.
         resets: what happened since the last observation that makes the policy's memory worthless;
             only with an observation.
+        message: one sentence for the log where a frame could not be decoded.
     """
 
     observation: Optional[Observation]
     reason: str = ''
     resets: Tuple[str, ...] = ()
+    message: str = ''
 
 
 class _Camera:
@@ -50,6 +52,7 @@ class _Camera:
         self.message: Any = None  # None: never seen, used up, or broken
         self.stamp_ns: Optional[int] = None  # of the newest frame, used or not
         self.shape: Optional[Tuple[int, ...]] = None
+        self.skipped = 0  # never used, because a newer one came or no step was due
         self.loss = FrameLoss()
 
 
@@ -112,8 +115,7 @@ class ObservationCache:
             stamp = self._stamp(message, received_ns, role)
             if self._is_old(camera.stamp_ns, stamp, role):
                 return
-            if camera.message is not None:
-                self.warnings[f'overwritten:{role}'] += 1
+            camera.skipped += camera.message is not None
             camera.message, camera.stamp_ns = message, stamp
             camera.loss.put(stamp, int(self._parameters.max_gap * SECOND))
             self._notify()
@@ -166,9 +168,10 @@ class ObservationCache:
             self._notify()
 
     def cameras(self) -> Dict[str, Dict[str, float]]:
-        """Per camera: frames received, lost (estimate), expected rate in Hz (0 = unknown)."""
+        """Per camera: frames received, skipped, lost (estimate), expected Hz (0 = unknown)."""
         with self._condition:
-            return {role: {'received': one.loss.received, 'lost': one.loss.lost,
+            return {role: {'received': one.loss.received, 'skipped': one.skipped,
+                           'lost': one.loss.lost,
                            'rate_hz': SECOND / one.loss.period_ns if one.loss.period_ns else 0.0}
                     for role, one in self._cameras.items()}
 
@@ -200,7 +203,7 @@ class ObservationCache:
         for role, (message, _) in frames.items():
             try:
                 images[role] = to_rgb(message)
-            except InputError as error:
+            except VlaPrunerError as error:
                 return self._broken(role, message, error)
         with self._condition:
             resets = self._used(images, frames, stamp_ns, instruction)
@@ -277,14 +280,15 @@ class ObservationCache:
             self.drops[reason] += 1
             self._last_drop = (reason, frames)
 
-    def _broken(self, role: str, message: Any, error: InputError) -> Take:
+    def _broken(self, role: str, message: Any, error: VlaPrunerError) -> Take:
         """Drop an undecodable frame (takes the lock itself)."""
-        reason = f'{error.reason}:{role}'
+        name = error.reason if isinstance(error, InputError) else 'missing_dependency'
+        reason = f'{name}:{role}'
         with self._condition:
             self.drops[reason] += 1
             if self._cameras[role].message is message:
                 self._cameras[role].message = None
-        return Take(None, reason)
+        return Take(None, reason, message=f'camera {role!r}: {error}')
 
     def _used(self, images: Dict[str, np.ndarray], frames: Dict[str, Tuple[Any, Optional[int]]],
               stamp_ns: int, instruction: str) -> Tuple[str, ...]:

@@ -112,7 +112,7 @@ class PolicyRunner:
         requested = self._begin()
         take = self.cache.take(now_ns, self._interval_ns(requested))
         if take.observation is None:
-            return Tick(take.reason)
+            return Tick(take.reason, message=take.message)
         resets = tuple(dict.fromkeys((*requested, *take.resets)))
         self._forget(requested)
         for reason in resets:
