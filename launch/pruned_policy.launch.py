@@ -9,7 +9,7 @@ itself (parameter ``autostart``), so no lifecycle manager is needed.
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
-from launch_ros.parameter_descriptions import ParameterFile
+from launch_ros.parameter_descriptions import ParameterValue
 import yaml
 
 from launch import LaunchDescription
@@ -51,12 +51,13 @@ def _node(context):
         given = value(name)
         if given:
             # Text stays text ("instruction:=5" is no number); lists and booleans are YAML.
-            overrides[name] = given if name in TEXT else yaml.safe_load(given)
+            overrides[name] = (ParameterValue(given, value_type=str) if name in TEXT
+                               else yaml.safe_load(given))
     params_file = value('params_file') or str(shipped_file('config/pruned_policy.yaml'))
     return [LifecycleNode(
         package='vla_pruner_ros', executable='pruned_policy', name=value('node_name'),
         namespace=value('namespace'), output='screen', emulate_tty=True,
-        parameters=[ParameterFile(params_file, allow_substs=True), overrides],
+        parameters=[params_file, overrides],
         ros_arguments=['--log-level', value('log_level')])]
 
 

@@ -33,7 +33,7 @@ from vla_pruner_ros.runtime.runner import PolicyRunner, Tick
 SECOND = 10**9
 HEARTBEAT = 1 / 30  # seconds; velocity controllers want 20 Hz or more
 IDLE_WAIT = 0.1  # seconds until an idle inference thread looks again whether inputs went stale
-LOG_EVERY = 5.0  # seconds between repeats of a message
+LOG_EVERY = 30.0  # seconds between repeats of a message
 PAUSE_AFTER_ERROR = 0.05  # seconds; keeps a step that fails at once from spinning
 
 Load = Callable[[Parameters], Backend]
