@@ -121,57 +121,58 @@ class PrunedPass:
         keys, values = attention.keys_values(normed, state.cos, state.sin)
         if self.cache is not None:
             self.cache.append(index, keys, values)
-        if index in self._actions.layers and sequence.action is not None:
-            span = sequence.shifted(sequence.action, state.rows.numel())
-            self._actions.add(self._weights(layer, state, normed, keys, span),
-                              full=self._cut is None or index < self._cut)
 
-        needed: Optional[Tensor] = None  # local rows, None = all
-        attended: Optional[Tensor] = None
+        needed: Optional[Tensor] = None  # local rows whose output is read later, None = all
+        visual_output: Optional[Tensor] = None
         if index + 1 == self._cut:
             if self._needs.attention_output:
-                queries = attention.queries(normed, state.cos, state.sin)
-                attended = attention.attend(queries, keys, values, None, self._causal)
-            needed = self._choose_after(layer, state, normed, keys, attended)
+                visual_output = self._visual_output(layer, state, normed, keys, values)
+            needed = self._choose_after(layer, state, normed, keys, visual_output)
         elif index == self._last and self._trim:
             span = sequence.shifted(sequence.action, state.rows.numel())
             needed = torch.arange(span.start, span.stop, device=state.x.device)
 
-        out = state if needed is None else state.pick(needed)
-        if attended is None:
-            chosen = normed if needed is None else normed[:, needed]
-            queries = attention.queries(chosen, out.cos, out.sin)
-            mask = None
-            if needed is not None and self._causal:
-                mask = causal_mask(out.rows, state.rows)
-            attended = attention.attend(queries, keys, values, mask,
-                                        self._causal and needed is None)
-        elif needed is not None:
-            attended = attended[:, needed]
-        x = out.x + attended
+        out, mask = state, None
+        if needed is not None:
+            out, normed = state.pick(needed), normed[:, needed]
+            mask = causal_mask(out.rows, state.rows) if self._causal else None
+        queries = attention.queries(normed, out.cos, out.sin)
+        if index in self._actions.layers and sequence.action is not None:
+            last = index == self._last and self._trim
+            span = slice(0, None) if last else sequence.shifted(sequence.action, out.rows.numel())
+            self._actions.add(self._weights(layer, queries[:, :, span], out.rows[span], state.rows,
+                                            keys), full=self._cut is None or index < self._cut)
+        x = out.x + attention.attend(queries, keys, values, mask,
+                                     self._causal and needed is None)
         x = x + layer.mlp(layer.post_attention_layernorm(x))
         return replace(out, x=x)
 
-    def _weights(self, layer: DecoderLayer, state: _State, normed: Tensor, keys: Tensor,
-                 span: slice) -> Tensor:
-        """Attention (1, H, R, C) of the rows in ``span`` to the visual columns present."""
-        attention = layer.self_attn
-        queries = attention.queries(normed[:, span], state.cos[:, span], state.sin[:, span])
-        mask = causal_mask(state.rows[span], state.rows) if self._causal else None
-        return attention_rows(queries, keys, attention.head_dim ** -0.5,
-                              self._sequence.columns(state.rows.numel()), mask)
+    def _weights(self, layer: DecoderLayer, queries: Tensor, rows: Tensor, present: Tensor,
+                 keys: Tensor) -> Tensor:
+        """Attention (1, H, R, C) of query ``rows`` to the visual columns among ``present``."""
+        mask = causal_mask(rows, present) if self._causal else None
+        return attention_rows(queries, keys, layer.self_attn.head_dim ** -0.5,
+                              self._sequence.columns(present.numel()), mask)
+
+    def _visual_output(self, layer: DecoderLayer, state: _State, normed: Tensor, keys: Tensor,
+                       values: Tensor) -> Tensor:
+        """Attention output (1, V, D) of the visual rows, kept and dropped."""
+        visual = slice(self._sequence.visual.start, self._sequence.visual.stop)
+        queries = layer.self_attn.queries(normed[:, visual], state.cos[:, visual],
+                                          state.sin[:, visual])
+        mask = causal_mask(state.rows[visual], state.rows) if self._causal else None
+        return layer.self_attn.attend(queries, keys, values, mask, False)
 
     def _choose_after(self, layer: DecoderLayer, state: _State, normed: Tensor, keys: Tensor,
-                      attended: Optional[Tensor]) -> Tensor:
+                      visual_output: Optional[Tensor]) -> Tensor:
         """Capture what the selector needs of layer K-1 and return the rows that go on."""
-        visual, needs = self._sequence.visual, self._needs
         weights = None
-        if needs.prefill_rows is not None:
-            span = self._sequence.semantic(needs.prefill_rows)
-            weights = self._weights(layer, state, normed, keys, span)
-        states = state.x if needs.text_states else None
-        output = None if attended is None else attended[:, visual.start:visual.stop]
-        return self._choose(weights, states, output)
+        if self._needs.prefill_rows is not None:
+            span = self._sequence.semantic(self._needs.prefill_rows)
+            queries = layer.self_attn.queries(normed[:, span], state.cos[:, span],
+                                              state.sin[:, span])
+            weights = self._weights(layer, queries, state.rows[span], state.rows, keys)
+        return self._choose(weights, state.x if self._needs.text_states else None, visual_output)
 
     def _choose(self, weights: Optional[Tensor], states: Optional[Tensor],
                 output: Optional[Tensor]) -> Tensor:
