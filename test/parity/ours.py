@@ -1,0 +1,81 @@
+"""Our side of the comparisons: a checkpoint by the rule, loaded by our own backends."""
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+from openvla_checkpoint import Oft, Sizes, write_checkpoint
+from parity import cases, weights_rule
+import pytest
+import torch
+from torch import Tensor
+
+from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.types import Observation
+
+GOLDEN = Path(__file__).parent / 'golden'
+#: Recorded data lies beside the checkout, never in it.
+SHARED = Path(__file__).resolve().parents[3] / 'shared' / 'data'
+SIZES = Sizes(
+    dino_width=cases.DINO['embed_dim'], dino_depth=cases.DINO['depth'],
+    dino_inner=int(cases.DINO['embed_dim'] * cases.DINO['mlp_ratio']),
+    siglip_width=cases.SIGLIP['embed_dim'], siglip_depth=cases.SIGLIP['depth'],
+    siglip_inner=int(cases.SIGLIP['embed_dim'] * cases.SIGLIP['mlp_ratio']),
+    llm_width=cases.DECODER['hidden_size'], llm_inner=cases.DECODER['intermediate_size'],
+    llm_layers=cases.DECODER['num_hidden_layers'], llm_heads=cases.DECODER['num_attention_heads'])
+
+
+def shared(*parts: str) -> Path:
+    """A recorded file, or skip the test where it is not at hand."""
+    path = SHARED.joinpath(*parts)
+    if not path.is_file():
+        pytest.skip(f'the recorded file {"/".join(parts)} is not beside this checkout')
+    return path
+
+
+@lru_cache(maxsize=None)
+def golden(name: str) -> Dict[str, np.ndarray]:
+    """Arrays of one golden file."""
+    with np.load(GOLDEN / f'{name}.npz') as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+def rule(name: str, shape: Sequence[int]) -> Tensor:
+    """The rule, as tensors."""
+    return torch.from_numpy(weights_rule.tensor(name, shape))
+
+
+class FixedPrompt:
+    """Answers every instruction with the token ids that the golden files were made with."""
+
+    max_tokens = 512
+
+    def encode(self, instruction: str) -> List[int]:
+        """Token ids from BOS to the empty token."""
+        return [*cases.PROMPT, 29871]
+
+
+def checkpoint(folder: Path, oft: Optional[Oft] = None) -> Path:
+    """Write the small checkpoint, with the extra files of OFT if asked for."""
+    dims, proprio = (oft.action_dim, oft.proprio_dim or 8) if oft else (7, 8)
+    return write_checkpoint(folder, SIZES, rule, oft=oft,
+                            norm_stats=cases.statistics(dims, proprio))
+
+
+def parameters(backend: str, folder: Path, key: str, **others: Any) -> Parameters:
+    """Parameters of a float32 backend on the CPU."""
+    return Parameters().changed({'backend': backend, 'checkpoint': str(folder), 'unnorm_key': key,
+                                 'dtype': 'float32', **others})
+
+
+def observation(pictures: Dict[str, np.ndarray], state: Sequence[float] = ()) -> Observation:
+    """One moment; the words do not matter (see ``FixedPrompt``)."""
+    return Observation(images=pictures, state=np.asarray(state, np.float64), instruction='move',
+                       stamp_ns=0)
+
+
+def largest(ours: Any, theirs: Any) -> float:
+    """Largest absolute difference of two arrays of one shape."""
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    assert ours.shape == theirs.shape
+    return float(np.abs(ours - theirs).max())
