@@ -23,6 +23,9 @@ from vla_pruner_ros.runtime.streams import FrameLoss, stamp_of
 
 SECOND = 10**9
 MAX_INSTRUCTION_CHARACTERS = 4096
+# A clock or stamp that falls back by more has jumped (a bag loops, a simulation restarts); by
+# less, messages came out of order or the system clock was corrected.
+JUMP_BACK = SECOND // 10
 # Reasons that are no drop: nothing was offered, so nothing was refused.
 WAITING = ('no_new_frame', 'not_due', 'waiting_state')
 
@@ -123,17 +126,19 @@ class ObservationCache:
     def put_joint_state(self, message: Any, received_ns: int) -> None:
         """Store the joints that the policy needs; messages about other joints are no drop."""
         with self._condition:
+            values = self._state.joints_in(message)
+            if not values:
+                return
             stamp = self._stamp(message, received_ns, 'joint_state')
-            newest = self._state.newest_ns('joint')
-            if not self._is_old(newest, stamp, 'joint_state', strict=False):
-                self._state.put_joints(stamp, message)
+            if not self._is_old(self._state.newest_joint(values), stamp, 'joint_state'):
+                self._state.put_joints(stamp, values)
                 self._notify()
 
     def put_pose(self, message: Any, received_ns: int) -> None:
         """Store an end-effector pose (PoseStamped)."""
         with self._condition:
             stamp = self._stamp(message, received_ns, 'pose')
-            if not self._is_old(self._state.newest_ns('pose'), stamp, 'pose', strict=False):
+            if not self._is_old(self._state.newest_pose, stamp, 'pose'):
                 self._state.put_pose(stamp, message.pose)
                 self._notify()
 
@@ -190,7 +195,7 @@ class ObservationCache:
         """
         with self._condition:
             self._news = False
-            if self._last_now is not None and now_ns < self._last_now:
+            if self._last_now is not None and now_ns < self._last_now - JUMP_BACK:
                 self._clock_jump()
             self._last_now = now_ns
             frames = {role: (one.message, one.stamp_ns) for role, one in self._cameras.items()}
@@ -247,16 +252,16 @@ class ObservationCache:
             return received_ns
         return stamp
 
-    def _is_old(self, newest: Optional[int], stamp: int, stream: str, strict: bool = True) -> bool:
+    def _is_old(self, newest: Optional[int], stamp: int, stream: str) -> bool:
         """Handle stamps that do not grow; True = do not use this message."""
         if newest is None or stamp > newest:
             return False
-        if newest - stamp > int(self._parameters.max_skew * SECOND):
+        if newest - stamp > JUMP_BACK:
             self._clock_jump()
             return False
-        if strict:  # joint states of two drivers may well interleave
+        if stamp < newest:  # the same stamp again is a repetition, nothing is lost
             self.drops[f'out_of_order:{stream}'] += 1
-        return strict
+        return True
 
     def _clock_jump(self) -> None:
         self._clear()

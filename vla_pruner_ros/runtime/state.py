@@ -4,7 +4,7 @@ The sample nearest to the image's stamp is taken; what is missing, old or not fi
 reason.  Not thread-safe; ``observations.py`` holds the lock.
 """
 import math
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -33,12 +33,15 @@ class StateStreams:
         self._needs_pose = any(source.kind == 'pose' for source in sources) or (
             has_pose and spec.action_kind == 'ee_delta')
 
-    def put_joints(self, stamp_ns: int, message: Any) -> None:
-        """Keep the joints that are needed; names without a position are ignored."""
+    def joints_in(self, message: Any) -> Dict[str, float]:
+        """Positions of the joints that are needed; names without a position are ignored."""
         positions = dict(zip(message.name, message.position))
-        for name, history in self._joints.items():
-            if name in positions:
-                history.put(stamp_ns, float(positions[name]))
+        return {name: float(positions[name]) for name in self._joints if name in positions}
+
+    def put_joints(self, stamp_ns: int, values: Dict[str, float]) -> None:
+        """Keep positions."""
+        for name, value in values.items():
+            self._joints[name].put(stamp_ns, value)
 
     def put_pose(self, stamp_ns: int, pose: Any) -> None:
         """Keep one geometry_msgs/Pose."""
@@ -46,12 +49,15 @@ class StateStreams:
         self._poses.put(stamp_ns, ((float(point.x), float(point.y), float(point.z)),
                                    (float(turn.x), float(turn.y), float(turn.z), float(turn.w))))
 
-    def newest_ns(self, kind: str) -> Optional[int]:
-        """Newest stamp of ``'joint'`` or ``'pose'`` samples."""
-        if kind == 'pose':
-            return self._poses.newest_ns
-        stamps = [one.newest_ns for one in self._joints.values() if one.newest_ns is not None]
-        return max(stamps) if stamps else None
+    @property
+    def newest_pose(self) -> Optional[int]:
+        """Stamp of the newest pose."""
+        return self._poses.newest_ns
+
+    def newest_joint(self, names: Iterable[str]) -> Optional[int]:
+        """Newest stamp of these joints: two drivers on one topic need not agree in time."""
+        stamps = [self._joints[name].newest_ns for name in names]
+        return max((one for one in stamps if one is not None), default=None)
 
     def covers(self, stamp_ns: int) -> bool:
         """Say whether every stream has reached ``stamp_ns``.
