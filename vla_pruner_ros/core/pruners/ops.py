@@ -37,20 +37,25 @@ def top_k(score: Tensor, k: int) -> Tensor:
     """
     if score.dim() != 1 or not 0 <= k <= score.numel():
         raise BackendError(f'cannot take the top {k} of a score of shape {tuple(score.shape)}')
-    bad = int(torch.isnan(score).sum())
-    if bad:
-        raise BackendError(f'a token score is NaN in {bad} of {len(score)} places: there is '
-                           'nothing to choose the tokens by')
     return (_top_k_numpy if score.device.type == 'cpu' else _top_k_torch)(score, k)
 
 
 def _top_k_numpy(score: Tensor, k: int) -> Tensor:
-    values = score.detach().to(torch.float64).numpy()
+    wide = score.detach()
+    values = (wide if wide.dtype == torch.float64 else wide.float()).numpy()
+    _check_ordered(int(np.isnan(values).sum()), len(values))
     return torch.from_numpy(np.sort(np.argsort(-values, kind='stable')[:k]))
 
 
 def _top_k_torch(score: Tensor, k: int) -> Tensor:
+    _check_ordered(int(torch.isnan(score).sum()), len(score))
     return torch.sort(score, descending=True, stable=True).indices[:k].sort().values
+
+
+def _check_ordered(bad: int, total: int) -> None:
+    if bad:
+        raise BackendError(f'a token score is NaN in {bad} of {total} places: there is nothing to '
+                           'choose the tokens by')
 
 
 def union(first: Tensor, second: Tensor, tokens: int) -> Tensor:
@@ -84,42 +89,51 @@ def max_min_diversity(features: Tensor, candidates: Optional[Tensor], k: int) ->
         candidates = candidates.sort().values
     if k >= len(candidates):
         return candidates
-    similarity = cosine_similarity(features[candidates])
-    if similarity.device.type == 'cpu':
-        order = torch.from_numpy(_greedy_numpy(similarity.numpy(), k))
-    else:
-        order = _greedy_torch(similarity, k)
-    return candidates[order].sort().values
-
-
-def cosine_similarity(features: Tensor) -> Tensor:
-    """(C, C) cosine similarity of the rows of ``features`` (C, D); 0 to an all-zero row.
-
-    The product is scaled afterwards, which is cheaper than normalising (C, D) first.
-
-    Raises:
-        BackendError: ``features`` are not finite.
-    """
-    wide = features.detach()
+    wide = features.detach().index_select(0, candidates)
     wide = wide if wide.dtype == torch.float64 else wide.float()
-    similarity = wide @ wide.T
-    squares = similarity.diagonal().clone()
-    finite = torch.isfinite(squares)
-    if not bool(finite.all()):
-        raise BackendError(f'{int((~finite).sum())} of {len(features)} token embeddings are not '
-                           'finite')
+    product = wide @ wide.T  # (C, C)
+    if product.device.type == 'cpu':
+        order = torch.from_numpy(_greedy_numpy(_cosine_numpy(product.numpy()), k))
+    else:
+        order = _greedy_torch(_cosine_torch(product), k)
+    return candidates.index_select(0, order).sort().values
+
+
+def _cosine_numpy(product: np.ndarray) -> np.ndarray:
+    """Scale inner products (C, C) in place to cosines; 0 for an all-zero row.
+
+    Scaling the small product is cheaper than normalising (C, D) embeddings first.
+    """
+    squares = product.diagonal().copy()
+    _check_finite(int((~np.isfinite(squares)).sum()), len(squares))
+    scale = np.zeros_like(squares)
+    np.divide(1.0, np.sqrt(squares), out=scale, where=squares > 0)
+    product *= scale
+    product *= scale[:, None]
+    return product
+
+
+def _cosine_torch(product: Tensor) -> Tensor:
+    """Do the same on any device."""
+    squares = product.diagonal().clone()
+    _check_finite(int((~torch.isfinite(squares)).sum()), len(squares))
     scale = torch.where(squares > 0, squares.rsqrt(), torch.zeros_like(squares))
-    similarity *= scale.unsqueeze(0)
-    similarity *= scale.unsqueeze(1)
-    # Rounding is not symmetric, and would decide between two tokens that are each other's nearest.
-    return torch.maximum(similarity, similarity.T)
+    product *= scale.unsqueeze(0)
+    product *= scale.unsqueeze(1)
+    return product
+
+
+def _check_finite(bad: int, total: int) -> None:
+    if bad:
+        raise BackendError(f'{bad} of {total} token embeddings are not finite')
 
 
 def _greedy_numpy(similarity: np.ndarray, k: int) -> np.ndarray:
     """Greedy order (k,) on the CPU; in-place numpy costs 2-3 us per pick, torch about 15."""
     np.fill_diagonal(similarity, -np.inf)
-    order = np.empty(k, dtype=np.int64)
-    pick = int(similarity.max(axis=1).argmin())
+    order = np.zeros(k, dtype=np.int64)
+    # Rows and columns: rounding is not symmetric, and would decide between each other's nearest.
+    pick = int(np.maximum(similarity.max(axis=1), similarity.max(axis=0)).argmin())
     nearest = similarity[pick].copy()  # (C,) highest similarity to anything chosen
     nearest[pick] = np.inf  # the chosen never come back: inf survives every maximum
     order[0] = pick
@@ -136,7 +150,7 @@ def _greedy_torch(similarity: Tensor, k: int) -> Tensor:
     similarity = similarity.clone()
     similarity.fill_diagonal_(-torch.inf)
     order = torch.empty(k, dtype=torch.int64, device=similarity.device)
-    pick = similarity.amax(dim=1).argmin().view(1)
+    pick = torch.maximum(similarity.amax(dim=1), similarity.amax(dim=0)).argmin().view(1)
     nearest = torch.full_like(similarity[0], -torch.inf)
     for i in range(k):
         if i:
