@@ -1,7 +1,7 @@
 """Resize and crop with the TensorFlow code of OpenVLA-OFT; keep samples of the pixels.
 
-Needs TensorFlow and Pillow only.  With ``--observation`` the centre-cropped pictures of that sample
-are also written as PNG files to ``--pictures``, for ``make_golden_oft.py --libero``.
+Needs TensorFlow and Pillow only.  With ``--observation`` the centre-cropped pictures of that
+sample are also written as PNG files to ``--pictures``, for ``make_golden_oft.py --libero``.
 """
 import argparse
 import json

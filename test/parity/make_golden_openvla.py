@@ -20,8 +20,8 @@ def answer(model: torch.nn.Module, pixel_values: torch.Tensor, key: str) -> dict
         visual = model.projector(model.vision_backbone(pixel_values))
         extended = torch.cat([ids, torch.tensor([[29871]])], dim=1)
         run = model.generate(extended, max_new_tokens=7, do_sample=False,
-                             pixel_values=pixel_values, attention_mask=torch.ones_like(extended), output_logits=True,
-                             return_dict_in_generate=True)
+                             pixel_values=pixel_values, attention_mask=torch.ones_like(extended),
+                             output_logits=True, return_dict_in_generate=True)
         action = model.predict_action(ids, unnorm_key=key, pixel_values=pixel_values,
                                       attention_mask=mask, do_sample=False)
     logits = torch.cat(run.logits)  # (7, vocabulary)

@@ -1,7 +1,7 @@
 """Our side of the comparisons: a checkpoint by the rule, loaded by our own backends."""
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from openvla_checkpoint import Oft, Sizes, write_checkpoint
@@ -40,8 +40,9 @@ def golden(name: str) -> Dict[str, np.ndarray]:
         return {key: archive[key] for key in archive.files}
 
 
-def rule(name: str, shape: Sequence[int]) -> Tensor:
-    """The rule, as tensors."""
+@lru_cache(maxsize=2048)
+def rule(name: str, shape: Tuple[int, ...]) -> Tensor:
+    """The rule, as tensors (shared: nobody writes into them)."""
     return torch.from_numpy(weights_rule.tensor(name, shape))
 
 
