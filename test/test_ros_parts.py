@@ -181,7 +181,8 @@ def healthy(**changes):
               **changes.pop('camera', {})}
     return {'state': 'active', 'failure': '', 'reason': '', 'watchdog_tripped': False,
             'silence_s': 0.1, 'stages_ms': {'total': 50.0}, 'target_period': 0.2,
-            'watched_s': 9.0, 'cameras': {'front': camera}, 'dds_profile': '/x/shm.xml', **changes}
+            'watched_s': 9.0, 'cameras': {'front': camera}, 'dds_profile': '/x/shm.xml',
+            'dds_chosen': False, **changes}
 
 
 @pytest.mark.parametrize('facts, level, said', [
@@ -193,6 +194,7 @@ def healthy(**changes):
     (healthy(watchdog_tripped=True, silence_s=3.0, reason='skew'), 2, 'no chunk for 3.0 s (skew)'),
     (healthy(camera={'lost_share': 0.5}), 1, 'FASTRTPS_DEFAULT_PROFILES_FILE'),
     (healthy(camera={'lost_share': 0.5}), 1, 'camera front loses 50% of its frames'),
+    (healthy(camera={'lost_share': 0.5}, dds_chosen=True), 1, 'start its driver, too, with'),
     (healthy(camera={'received': 0}), 1, 'has a publisher on /cam but no frame arrives'),
     (healthy(camera={'received': 0}, watched_s=1.0), 0, 'running'),
     (healthy(camera={'publishers': 0}), 1, 'nobody publishes /cam'),
@@ -216,9 +218,9 @@ def test_loss_is_the_share_of_recent_frames():
     session = SimpleNamespace(now=lambda: clock[0],
                               inputs=SimpleNamespace(publishers=lambda topic: 1))
 
-    def camera(received, lost):
+    def camera(received, lost, counted=None):
         return {'steps': received, 'cameras': {'front': {
-            'topic': '/cam', 'received': received, 'lost': lost}}}
+            'topic': '/cam', 'received': received, 'lost': lost, 'middleware_lost': counted}}}
 
     trends = Trends()
     trends.add(camera(100, 900), session)
@@ -227,6 +229,11 @@ def test_loss_is_the_share_of_recent_frames():
     assert facts['cameras']['front']['lost_share'] == 0.25  # 20 lost beside 60 received
     assert facts['cameras']['front']['received_hz'] == 30.0
     assert facts['rate_hz'] == 30.0
+
+    trends = Trends()  # the middleware's count, where there is one, is believed
+    trends.add(camera(100, 900, counted=4), session)
+    facts = trends.add(camera(160, 920, counted=4), session)
+    assert facts['cameras']['front']['lost_share'] == 0.0
 
 
 def test_nested_facts_become_dotted_keys():

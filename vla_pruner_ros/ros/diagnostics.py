@@ -47,8 +47,9 @@ def summarise(facts: Mapping[str, Any]) -> Tuple[int, str]:
             level = max(level, WARN)
             problems.append(
                 f'camera {role} loses {camera["lost_share"]:.0%} of its frames on the way: start '
-                'its driver and this node with FASTRTPS_DEFAULT_PROFILES_FILE and '
-                f'FASTDDS_DEFAULT_PROFILES_FILE set to {facts["dds_profile"]}')
+                + ('its driver, too,' if facts['dds_chosen'] else 'its driver and this node')
+                + ' with FASTRTPS_DEFAULT_PROFILES_FILE and FASTDDS_DEFAULT_PROFILES_FILE set to '
+                + facts['dds_profile'])
         elif camera['publishers'] and not camera['received'] and facts['watched_s'] > PATIENCE:
             level = max(level, WARN)
             problems.append(

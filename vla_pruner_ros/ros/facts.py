@@ -4,7 +4,7 @@ from typing import Any, Deque, Dict, Mapping, Tuple, TYPE_CHECKING
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import StepStats
-from vla_pruner_ros.ros.shipped import DDS_PROFILE, shipped_file
+from vla_pruner_ros.ros.shipped import dds_chosen, DDS_PROFILE, shipped_file
 from vla_pruner_ros.runtime.runner import Tick
 
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ class Trends:
         counters = {'steps': float(facts['steps'])}
         for role, camera in facts['cameras'].items():
             counters[f'received {role}'] = camera['received']
-            counters[f'lost {role}'] = camera['lost']
+            # The middleware's own count is exact.  Stamps also show frames that a busy sender
+            # never sent, so they are only asked where nobody counts.
+            counted = camera['middleware_lost']
+            counters[f'lost {role}'] = camera['lost'] if counted is None else counted
         growth, seconds = self._window.growth(session.now(), counters)
         cameras = {}
         for role, camera in facts['cameras'].items():
@@ -107,7 +110,8 @@ class Trends:
         return {**facts, 'cameras': cameras,
                 'watched_s': seconds,
                 'rate_hz': growth['steps'] / seconds if seconds else 0.0,
-                'dds_profile': dds_profile()}
+                'dds_profile': dds_profile(),
+                'dds_chosen': dds_chosen()}
 
 
 def dds_profile() -> str:

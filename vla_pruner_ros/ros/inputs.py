@@ -1,5 +1,5 @@
 """Subscriptions of the policy node: callbacks store the newest message and nothing more."""
-from typing import Any, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.lifecycle import LifecycleNode
@@ -31,7 +31,9 @@ class Inputs:
                  cache: ObservationCache):
         """Subscribe to everything."""
         self.cameras = parse_camera_topics(parameters.camera_topics, spec)
-        self.middleware_lost = {camera.role: 0 for camera in self.cameras}
+        #: role -> frames that the middleware knows it lost; None where it does not count them.
+        self.middleware_lost: Dict[str, Optional[int]] = {
+            camera.role: 0 for camera in self.cameras}
         self._joints: Tuple[Optional[JointState], int] = (None, 0)  # newest and its arrival
         self._pose: Tuple[Optional[PoseStamped], int] = (None, 0)
         self._node = node
@@ -67,25 +69,24 @@ class Inputs:
         return int(self._node.get_clock().now().nanoseconds)
 
     def _sensor(self, kind: Any, topic: str, callback: Any, on_lost: Any = None) -> None:
-        for lost in (on_lost, None):
-            try:
-                self._subscriptions.append(self._node.create_subscription(
-                    kind, topic, callback, qos.sensor(),
-                    event_callbacks=qos.subscription_events(topic, self._node.get_logger(), lost),
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies()))
-                return
-            except qos.UnsupportedEventTypeError:  # this middleware does not count lost messages
-                if lost is None:
-                    raise
+        self._subscriptions.append(self._node.create_subscription(
+            kind, topic, callback, qos.sensor(),
+            event_callbacks=qos.subscription_events(topic, self._node.get_logger(), on_lost),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies()))
 
     def _camera(self, role: str, topic: str, compressed: bool) -> None:
         def on_image(message: Any) -> None:
             self._cache.put_image(role, message, self._now())
 
         def on_lost(count: int) -> None:
-            self.middleware_lost[role] += count
+            self.middleware_lost[role] = (self.middleware_lost[role] or 0) + count
 
-        self._sensor(CompressedImage if compressed else Image, topic, on_image, on_lost)
+        kind = CompressedImage if compressed else Image
+        try:
+            self._sensor(kind, topic, on_image, on_lost)
+        except qos.UnsupportedEventTypeError:
+            self.middleware_lost[role] = None
+            self._sensor(kind, topic, on_image)
 
     def _on_joints(self, message: JointState) -> None:
         now = self._now()

@@ -34,6 +34,7 @@ SECOND = 10**9
 HEARTBEAT = 1 / 30  # seconds; velocity controllers want 20 Hz or more
 IDLE_WAIT = 0.1  # seconds until an idle inference thread looks again whether inputs went stale
 LOG_EVERY = 30.0  # seconds between repeats of a message
+LOG_GAP = 2.0  # seconds after a recovery until the same trouble is logged again
 PAUSE_AFTER_ERROR = 0.05  # seconds; keeps a step that fails at once from spinning
 
 Load = Callable[[Parameters], Backend]
@@ -68,6 +69,7 @@ class Session:
         self._dry_run = live.snapshot.dry_run
         self._gate = threading.RLock()
         self._logged: Dict[str, float] = {}
+        self._lost = ''  # trouble that was logged last and is not over
         self._stack = ExitStack()
         try:
             self._build(load)
@@ -168,31 +170,36 @@ class Session:
             self.publishers.overlay(tick.observation, tick.stats)
 
     def _publish(self, tick: Tick) -> None:
-        dry_run = self.live.snapshot.dry_run
-        self.publishers.command(tick.command, dry_run)
-        if isinstance(tick.full, EndEffectorCommand):
+        parameters = self.live.snapshot
+        self.publishers.command(tick.command, parameters.dry_run)
+        # In lock step stamps run by simulated time: no velocity belongs to the clock's now.
+        if isinstance(tick.full, EndEffectorCommand) and not parameters.lock_step:
             self.twists.put(tick.full)
         self._failing = False
         if self.watchdog.feed(self.now()):
             self.node.get_logger().info('chunks flow again')
 
     def _note(self, tick: Tick) -> None:
-        """Keep and log why there is no command: once when it begins, throttled afterwards."""
+        """Keep why there is no command; log it when it begins and ends, and now and then."""
         if tick.reason in WAITING:
             return
         if tick.reason:
             words = f'no command: {tick.reason}' + (f' ({tick.message})' if tick.message else '')
-            self._log(tick.reason, words, edge=tick.reason != self.reason)
-        elif self.reason:
-            self.node.get_logger().info(f'recovered from {self.reason}')
+            self._log(tick.reason, words)
+        elif self._lost:
+            self.node.get_logger().info(f'recovered from {self._lost}')
+            # A loss right after this one is the same trouble; a later one is worth a line.
+            self._logged[self._lost] = time.monotonic() - LOG_EVERY + LOG_GAP
+            self._lost = ''
         if tick.resets:
             self.node.get_logger().info(f'policy memory cleared: {", ".join(tick.resets)}')
         self.reason = tick.reason
 
-    def _log(self, key: str, words: str, edge: bool) -> None:
+    def _log(self, key: str, words: str) -> None:
         now = time.monotonic()
-        if edge or now - self._logged.get(key, 0.0) > LOG_EVERY:
+        if now - self._logged.get(key, -LOG_EVERY) >= LOG_EVERY:
             self._logged[key] = now
+            self._lost = key
             self.node.get_logger().warning(words)
 
     def _on_error(self, error: BaseException) -> None:
@@ -201,7 +208,7 @@ class Session:
         kind = f'exception:{type(error).__name__}'
         details = ''.join(traceback.format_exception(type(error), error, error.__traceback__))
         with self._gate:
-            self._log(kind, f'the control step failed:\n{details}', edge=kind != self.reason)
+            self._log(kind, f'the control step failed:\n{details}')
             if self.active:
                 self.reason = kind
                 if not self._failing:
@@ -240,4 +247,4 @@ class Session:
             parameters.watchdog_action, now, round(self.spec.control_dt * SECOND), joints, pose,
             parameters.dry_run if dry_run is None else dry_run)
         if not sent and parameters.watchdog_action != 'none':
-            self._log('safe_action', 'nothing to hold: no fresh joint state', edge=False)
+            self._log('safe_action', 'nothing to hold: no fresh joint state')

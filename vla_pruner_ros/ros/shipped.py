@@ -44,6 +44,12 @@ def shipped_file(relative: str) -> Path:
                       + ', '.join(str(place) for place in places))
 
 
+def dds_chosen(environ: Optional[Mapping[str, str]] = None) -> bool:
+    """Whether this process was started with a transport setting of Fast DDS, ours or another."""
+    environ = os.environ if environ is None else environ
+    return any(name in environ for name in _DDS_CHOICES)
+
+
 def process_environment(environ: Optional[Mapping[str, str]] = None) -> Dict[str, str]:
     """Return what a process that sends or receives images needs in addition to ``environ``.
 
@@ -55,7 +61,7 @@ def process_environment(environ: Optional[Mapping[str, str]] = None) -> Dict[str
         # Spinning OpenMP threads take the cores from the ROS threads of the same process.
         extra['OMP_WAIT_POLICY'] = 'PASSIVE'
     middleware = environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
-    if middleware.startswith('rmw_fastrtps') and not any(name in environ for name in _DDS_CHOICES):
+    if middleware.startswith('rmw_fastrtps') and not dds_chosen(environ):
         try:
             profile = str(shipped_file(DDS_PROFILE))
         except ConfigError:
