@@ -66,7 +66,7 @@ def facts(key: str, dimensions: int, rate: float = 0.0) -> DatasetFacts:
         ConfigError: the rate is neither given nor known.
     """
     known = next((one for prefix, one in FACTS.items() if key.startswith(prefix)), None)
-    if known is None and dimensions == TWO_ARMS:
+    if dimensions == TWO_ARMS:
         known = FACTS['aloha']
     if known is None:
         if rate <= 0:

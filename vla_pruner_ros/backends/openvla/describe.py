@@ -6,7 +6,7 @@ from vla_pruner_ros.backends.openvla.checkpoint import build, Checkpoint, memory
 from vla_pruner_ros.backends.openvla.common import ROLES
 from vla_pruner_ros.backends.openvla.datasets import action_names, facts, state_names
 from vla_pruner_ros.backends.openvla.files import read_component
-from vla_pruner_ros.backends.openvla.memory import PRECISIONS
+from vla_pruner_ros.backends.openvla.memory import amount, PRECISIONS
 from vla_pruner_ros.core.errors import ConfigError
 
 
@@ -80,11 +80,6 @@ def _data_set(key: str, block: Any) -> Dict[str, Any]:
             'chunk': known.chunk}
 
 
-def gibibytes(count: int) -> str:
-    """Bytes in words."""
-    return f'{count / 2 ** 30:.2f} GiB'
-
-
 def as_text(found: Mapping[str, Any]) -> str:
     """The description for people."""
     llm, weights = found['language_model'], found['weights']
@@ -106,7 +101,7 @@ def as_text(found: Mapping[str, Any]) -> str:
         f'  weights         {weights["used"]:,} used, {weights["never_used"]:,} stored but never '
         'used',
         f'  stored as       {found["stored_dtype"]}',
-        '  memory          ' + ', '.join(f'{name} {gibibytes(one["total"])}'
+        '  memory          ' + ', '.join(f'{name} {amount(one["total"])}'
                                          for name, one in found['memory'].items()),
         '  data sets (unnorm_key)']
     for key, one in found['statistics'].items():

@@ -113,7 +113,12 @@ def check_memory(need: Need, device: torch.device, dtype: torch.dtype,
     if free is not None and need.total > free:
         name = str(dtype).rpartition('.')[2]
         raise NotEnoughMemoryError(
-            f'the model needs {need.total / GIB:.2f} GiB on {device} in {name} (weights '
-            f'{need.weights / GIB:.2f}, keys and values {need.cache / GIB:.2f}, workspace '
-            f'{need.workspace / GIB:.2f}), {free / GIB:.2f} GiB are available; use a smaller '
-            'dtype or another device')
+            f'the model needs {amount(need.total)} on {device} in {name} (weights '
+            f'{amount(need.weights)}, keys and values {amount(need.cache)}, workspace '
+            f'{amount(need.workspace)}), {amount(free)} are available; use a smaller dtype or '
+            'another device')
+
+
+def amount(count: int) -> str:
+    """Bytes in words."""
+    return f'{count / GIB:.2f} GiB' if count >= GIB / 10 else f'{count / 2 ** 20:.1f} MiB'
