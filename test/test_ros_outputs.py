@@ -1,6 +1,7 @@
 """What a robot, a person and a program get from the node."""
 import json
 
+from builtin_interfaces.msg import Time
 import cv2
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from ros_helpers import (
     LATCHED,
     make_spec,
 )
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
+from trajectory_msgs.msg import MultiDOFJointTrajectory
 
 make_rig = ros_helpers.make_rig
 
@@ -212,6 +215,41 @@ def slow(function):
             pass
         return function(*args)
     return wrapped
+
+
+def test_subscriber_that_cannot_match_is_named_in_the_log(make_rig, capfd):
+    rig = make_rig()
+    rig.robot.node.create_subscription(String, 'instruction', print, 1)
+    rig.robot.node.create_subscription(MultiDOFJointTrajectory, 'pruned_policy/ee_trajectory',
+                                       print, LATCHED)
+    said = []
+
+    def told():
+        said.append(capfd.readouterr().err)
+        return 'incompatible quality of service' in ''.join(said)
+
+    rig.until(told)
+    assert 'pruned_policy/ee_trajectory asks for' in ''.join(said)
+    assert rig.flow().points  # the others still get theirs
+
+
+def test_simulated_time_is_the_nodes_time(make_rig):
+    rig = make_rig(use_sim_time=True)
+    clock = rig.robot.node.create_publisher(Clock, '/clock', 1)
+
+    def send(seconds):
+        now = Time(sec=seconds)
+        clock.publish(Clock(clock=now))
+        image = rig.robot.picture()
+        image.header.stamp = now
+        rig.robot.send(image)
+
+    rig.until(lambda: 'drops.future_camera:corner' in rig.diagnostics(),
+              lambda: rig.robot.send(rig.robot.picture()))  # no /clock yet: the node is at 0
+    rig.until(rig.commands, lambda: send(100))
+    assert rig.got['ee_trajectory'][0].header.stamp.sec == 100
+    rig.until(lambda: rig.node.session.now() == 50 * 10**9, lambda: send(50))  # a bag starts again
+    rig.until(lambda: rig.status()['resets'].get('clock_jump'), lambda: send(51))
 
 
 @pytest.mark.parametrize('reliable', [False, True])

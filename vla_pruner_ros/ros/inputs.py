@@ -71,7 +71,8 @@ class Inputs:
     def _sensor(self, kind: Any, topic: str, callback: Any, on_lost: Any = None) -> None:
         self._subscriptions.append(self._node.create_subscription(
             kind, topic, callback, qos.sensor(),
-            event_callbacks=qos.subscription_events(topic, self._node.get_logger(), on_lost),
+            event_callbacks=qos.subscription_events(self._node.resolve_topic_name(topic),
+                                                    self._node.get_logger(), on_lost),
             qos_overriding_options=QoSOverridingOptions.with_default_policies()))
 
     def _camera(self, role: str, topic: str, compressed: bool) -> None:

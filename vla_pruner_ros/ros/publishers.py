@@ -115,7 +115,8 @@ class Publishers:
     def _advertise(self, kind: Any, topic: str) -> Any:
         return self._node.create_lifecycle_publisher(
             kind, topic, qos.command(),
-            event_callbacks=qos.publisher_events(topic, self._node.get_logger()))
+            event_callbacks=qos.publisher_events(self._node.resolve_topic_name(topic),
+                                                 self._node.get_logger()))
 
     def _send(self, out: List[Tuple[str, Any]], dry_run: bool) -> None:
         topics: Dict[str, Any] = self._dry if dry_run else self._commands

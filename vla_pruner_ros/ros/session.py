@@ -96,6 +96,8 @@ class Session:
         timer = self.node.create_timer(HEARTBEAT, self._heartbeat,
                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._stack.callback(self.node.destroy_timer, timer)
+        # First of all when closing: let the step under way end, it may still draw an overlay.
+        self._stack.callback(self.worker.call, lambda: None)
 
     def close(self) -> None:
         """Undo everything: stop, forget, free the model, withdraw the topics."""
