@@ -28,7 +28,7 @@ EXTRAS = {
     'replay': OPENCV + ['rosbags>=0.11', 'rosbags-image>=0.10', 'matplotlib>=3.5'],
     'hf': ['transformers>=4.50,<6'],
     'test': ['pytest>=7', 'pytest-timeout>=2', 'hypothesis>=6'],
-    'lint': ['ruff>=0.5', 'mypy>=1.8', 'types-PyYAML'],
+    'lint': ['ruff>=0.5', 'mypy>=1.8'],
 }
 
 # No '**' here: setuptools 59 of Ubuntu 22.04 does not know it.

@@ -23,7 +23,7 @@ from vla_pruner_ros.cli.demo_processes import (
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import PRUNERS
 
-TASKS = 'reach-v3,drawer-open-v3,button-press-topdown-v3'
+CONFIGURATION = 'pocket_vla.json'  # of a checkpoint; lists the tasks it was trained on
 FIRST_SEED = 900_000  # where the seeds that the shipped policy was never trained on begin
 BAG_TOPICS = ('/camera/image_raw', '/joint_states', '/ee_pose', '/instruction',
               '/pruned_policy/ee_trajectory', '/pruned_policy/gripper_command',
@@ -35,7 +35,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='vla-pruner demo', description='Drive the simulated robot with the shipped policy '
         'over ROS topics, at several token budgets.')
-    parser.add_argument('--tasks', default=TASKS, help='comma-separated; default %(default)s')
+    parser.add_argument('--tasks', default='',
+                        help='comma-separated; default: all that the policy was trained on')
     parser.add_argument('--episodes', type=int, default=2,
                         help='per task and budget; default %(default)s')
     parser.add_argument('--budgets', default='all,98,49,49+reuse',
@@ -66,7 +67,8 @@ def check(options: argparse.Namespace) -> Tuple[List[str], Tuple[report.Block, .
         MissingDependencyError: matplotlib is missing.
     """
     from vla_pruner_ros.sim.tasks import get_task
-    tasks = [task.strip() for task in options.tasks.split(',')]
+    tasks = ([task.strip() for task in options.tasks.split(',')] if options.tasks
+             else trained_tasks(options.checkpoint))
     for task in tasks:
         get_task(task)
     for name, low, high in (('episodes', 1, 1000), ('horizon', 1, 1000), ('domain', 0, 232),
@@ -80,6 +82,22 @@ def check(options: argparse.Namespace) -> Tuple[List[str], Tuple[report.Block, .
         raise ConfigError(f'{options.out / "bag"} exists; remove it or choose another --out')
     pyplot()
     return tasks, report.parse_blocks(options.budgets)
+
+
+def trained_tasks(checkpoint: str) -> List[str]:
+    """Tasks that a checkpoint of the shipped family knows (empty = the shipped one).
+
+    Raises:
+        ConfigError: its configuration cannot be read.
+    """
+    import vla_pruner_ros
+    shipped = Path(vla_pruner_ros.__file__).parent / 'backends' / 'pocket' / 'weights'
+    path = (Path(checkpoint) if checkpoint else shipped) / CONFIGURATION
+    try:
+        return list(json.loads(path.read_text())['instructions'])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f'{path} does not say which tasks the policy knows ({error!r}); name '
+                          'them with --tasks') from error
 
 
 def start(processes: Processes, options: argparse.Namespace) -> None:
@@ -164,12 +182,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             'install the extra "ros-pypi" of this package') from error
     before = signal.signal(signal.SIGTERM, _interrupt)
     began = time.monotonic()
-    print(f'Starting sim_robot and pruned_policy with ROS_DOMAIN_ID={options.domain}; logs in '
-          f'{options.out}', flush=True)
+    print(f'ROS_DOMAIN_ID={options.domain}; logs in {options.out}', flush=True)
     pictures: List[Path] = []
     try:
         with Processes(variables, options.out) as processes:
             start(processes, options)
+            print(f'Started {processes}', flush=True)
             client = DemoClient(processes.check)
             try:
                 client.wait_ready()

@@ -52,7 +52,7 @@ def film_strip(path: Path, task: str, instruction: str,
             axis.set_yticks([])
             for side in axis.spines.values():
                 side.set_visible(False)
-        line[0].set_ylabel(label, fontsize=10)
+        line[0].set_ylabel(f'keep {label}', fontsize=10)
         for axis, index in zip(line, spread(len(frames), COLUMNS)):
             seconds, picture = frames[index]
             axis.imshow(picture)

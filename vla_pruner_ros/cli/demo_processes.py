@@ -113,6 +113,9 @@ class Processes:
             running = [process for process in running
                        if not process.wait(end - time.monotonic())]
 
+    def __str__(self) -> str:
+        return ', '.join(f'{process.name} (pid {process.pid})' for process in self._running)
+
     def __enter__(self) -> 'Processes':
         return self
 

@@ -1,0 +1,126 @@
+"""The whole demo over real topics: processes, chunks, live budgets, pictures; and how it ends."""
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DEADLINE = 240.0  # seconds
+
+
+class Demo:
+    """A running demo; its output is read line by line."""
+
+    def __init__(self, folder, *arguments):
+        self.folder = folder
+        self.lines = []
+        self._process = subprocess.Popen(
+            [sys.executable, '-u', '-m', 'vla_pruner_ros.cli.main', 'demo', '--out', str(folder),
+             '--domain', os.environ['ROS_DOMAIN_ID'], *arguments],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdin=subprocess.DEVNULL)
+        self._news = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            with self._news:
+                self.lines.append(line.rstrip('\n'))
+                self._news.notify_all()
+        with self._news:
+            self.lines.append('<end>')
+            self._news.notify_all()
+
+    @property
+    def text(self):
+        return '\n'.join(self.lines)
+
+    def wait_for(self, words):
+        with self._news:
+            assert self._news.wait_for(
+                lambda: words in self.text or '<end>' in self.lines, DEADLINE), self.text
+        assert words in self.text, self.text
+
+    def pids(self):
+        return {name: int(pid) for name, pid in re.findall(r'(\w+) \(pid (\d+)\)', self.text)}
+
+    def signal(self, number):
+        self._process.send_signal(number)
+
+    def end(self):
+        self.wait_for('<end>')
+        return self._process.wait(DEADLINE)
+
+    def close(self):
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+
+@pytest.fixture
+def start(tmp_path):
+    running = []
+
+    def begin(*arguments):
+        running.append(Demo(tmp_path / f'demo{len(running)}', *arguments))
+        return running[-1]
+    yield begin
+    for one in running:
+        one.close()
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_robot_is_driven_over_topics_and_the_budget_changes_while_it_runs(start):
+    demo = start('--tasks', 'reach-v3', '--episodes', '1', '--budgets', 'all,49', '--horizon', '2')
+    assert demo.end() == 0, demo.text
+    document = json.loads((demo.folder / 'demo.json').read_text())
+    full, pruned = document['episodes']
+    for episode in (full, pruned):
+        assert episode['refused'] == {} and 0 < episode['steps'] <= 125
+        # One answer per two control steps; the last chunk may be cut short by success.
+        assert len(episode['policy_steps']) == -(-episode['steps'] // 2)
+        assert all(step['published'] for step in episode['policy_steps'])
+    assert all(step['kept'] == [196] for step in full['policy_steps'])
+    assert {step['token_budget'] for step in pruned['policy_steps']} == {49}
+    assert all(step['kept'] == [49] for step in pruned['policy_steps'] if step['pruned'])
+    assert any(step['pruned'] for step in pruned['policy_steps'])
+    assert pruned['policy_steps'][0]['revision'] > full['policy_steps'][0]['revision']
+    for name in ('film_reach-v3.png', 'summary.png'):
+        assert (demo.folder / name).stat().st_size > 10_000
+        assert str(demo.folder / name) in demo.text
+    assert 'success' in demo.text and 'tokens kept' in demo.text
+    assert not [pid for pid in demo.pids().values() if alive(pid)]
+
+
+def test_ctrl_c_ends_everything(start):
+    demo = start('--tasks', 'reach-v3', '--episodes', '1000', '--budgets', 'all')
+    demo.wait_for('Both nodes are up')
+    assert set(demo.pids()) == {'sim_robot', 'pruned_policy'}
+    demo.signal(signal.SIGINT)
+    assert demo.end() == 130
+    assert not [pid for pid in demo.pids().values() if alive(pid)]
+
+
+def test_a_node_that_dies_is_reported_with_its_last_words(start):
+    demo = start('--tasks', 'reach-v3', '--episodes', '1000', '--budgets', 'all')
+    demo.wait_for('Both nodes are up')
+    os.kill(demo.pids()['sim_robot'], signal.SIGKILL)
+    assert demo.end() == 1
+    assert 'sim_robot ended with status -9' in demo.text
+    assert not [pid for pid in demo.pids().values() if alive(pid)]
