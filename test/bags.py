@@ -14,12 +14,14 @@ TYPES = {'/camera/image_raw': 'sensor_msgs/msg/Image',
 class Scene:
     """A robot that stands still while the picture gets brighter: (topic, stamp, message)."""
 
-    def __init__(self, frames=20, instruction='reach', without=()):
+    def __init__(self, frames=20, instruction='reach', without=(), slow=1):
+        """``slow``: log times run so many times as fast as stamps, and start 5 s later."""
         typesys = pytest.importorskip('rosbags.typesys', reason='bags need the package rosbags')
         self.store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
         self.frames = frames
         self.instruction = instruction
         self.without = without
+        self.slow = slow
 
     def make(self, kind, /, **fields):
         return self.store.types[kind](**fields)
@@ -58,7 +60,9 @@ class Scene:
         for topic, stamp, message in self.messages():
             if topic not in self.without:
                 data = self.store.serialize_cdr(message, TYPES[topic])
-                yield topic, TYPES[topic], bytes(data), stamp
+                late = 0 if self.slow == 1 else 5 * SECOND
+                log = T0 + (stamp - T0) * self.slow + late
+                yield topic, TYPES[topic], bytes(data), log
 
     def write(self, path, **writer_options):
         """Write a bag with ``rosbags``' own writer; ``compression`` = ``(mode, format)``."""

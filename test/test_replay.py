@@ -87,6 +87,18 @@ def test_lock_step_answers_every_frame(bag, tmp_path):
     assert report['runs'][0]['steps'] == 24
 
 
+def test_stamps_of_another_clock_than_the_log_are_noticed(tmp_path, capsys):
+    path = Scene(frames=24, slow=4).write(tmp_path / 'bag')
+    report = replay(path, tmp_path / 'out', '--no-pictures')[1]
+    assert (report['clock'], report['runs'][0]['steps']) == ('stamps', 6)
+    assert 'up to 8.4 s apart' in capsys.readouterr().err  # 5 s + 3 * 23 * 0.05 s
+    usual = replay(Scene(frames=24).write(tmp_path / 'usual'), tmp_path / 'b', '--no-pictures')[1]
+    assert usual['clock'] == 'log'
+    assert report['runs'][0]['chunks_sha256'] == usual['runs'][0]['chunks_sha256']
+    assert replay(path, tmp_path / 'c', '--clock', 'log')[0] == 2
+    assert 'stale_camera:corner' in capsys.readouterr().err
+
+
 def test_reuse_is_compared_with_the_plain_policy(bag, tmp_path):
     report = replay(bag, tmp_path / 'out', '--set', 'reuse=true', '--set', 'reuse_overlap=0.0',
                     '--set', 'reuse_image_change=0')[1]

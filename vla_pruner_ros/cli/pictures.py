@@ -10,7 +10,7 @@ from vla_pruner_ros.core.types import PolicySpec, StepStats
 from vla_pruner_ros.runtime.overlay import draw_overlay, side_by_side
 
 HEIGHT = 240  # pixels of a camera picture in the sheet and the video
-BAR = 44  # pixels of text below
+BAR = 64  # pixels of text below
 COLUMNS = 4
 
 
@@ -56,9 +56,12 @@ class OverlayRecorder:
                 image, kept[index].tolist(), self._spec.grid_rows, self._spec.grid_cols))
         share = '' if kept is None else (f'{sum(len(one) for one in kept)} of '
                                          f'{stats.tokens_per_image * len(kept)} tokens')
-        state = 'reused' if stats.reused else (stats.unpruned_reason or stats.pruner)
+        state = 'reused' if stats.reused else stats.pruner
+        if stats.unpruned_reason and not stats.reused:
+            state = 'unpruned' + {'warm_up': ' (warm-up)', 'refresh': ' (refresh)'}.get(
+                stats.unpruned_reason, '')
         frame = self._captioned(side_by_side(pictures),
-                                f'step {self._frames + 1}: {share}, {state}', instruction)
+                                f'step {self._frames + 1}: {state}', share, instruction)
         if self._frames in self._chosen:
             self.sheet.append(frame)
         self._frames += 1

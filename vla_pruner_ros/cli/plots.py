@@ -52,7 +52,7 @@ def plot_deviation(rows: Sequence[Dict[str, Any]], spec: PolicySpec, path: Path)
     for number, pruner in enumerate(dict.fromkeys(row['pruner'] for row in rows)):
         mine = sorted((row for row in rows if row['pruner'] == pruner),
                       key=lambda row: int(row['token_budget']))
-        budgets = [row['token_budget'] for row in mine]
+        budgets = [row['token_budget'] or spec.tokens_per_image for row in mine]
         ends = [row['against_unpruned']['end_deviation'] for row in mine]
         left.plot(budgets, [_number(one['mean']) for one in ends], 'o-', color=f'C{number}',
                   label=f'{pruner}, mean')

@@ -1,8 +1,8 @@
 """``vla-pruner replay BAG``: the policy on a recording, pruned and unpruned, compared.
 
-The bag is read in log-time order and drives the same runner as the node does (see
-``replay_run.py``).  The first run is unpruned; every other one is compared with it.  ``--out``
-gets ``report.json``, plots, and pictures of the kept tokens.
+The bag is read in log-time order and drives the same runner as the node does (``replay_run.py``;
+``bag_clock.py`` says what time it is).  The first run is unpruned; every other one is compared
+with it.  ``--out`` gets ``report.json``, plots, and pictures of the kept tokens.
 """
 import argparse
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from vla_pruner_ros.cli.attention_probe import action_attention
 from vla_pruner_ros.cli.bag import Bag, DISTROS
+from vla_pruner_ros.cli.bag_clock import choose_clock, CLOCKS
 from vla_pruner_ros.cli.config import load_parameters
 from vla_pruner_ros.cli.progress import Progress
 from vla_pruner_ros.cli.replay_run import run, RunResult
@@ -40,6 +41,9 @@ def arguments() -> argparse.ArgumentParser:
                         help="tokens kept per image, e.g. 'all,98,49' (default: %(default)s)")
     parser.add_argument('--pruners', help="e.g. 'vla_pruner,random' (default: the configured one)")
     parser.add_argument('--limit', type=float, default=0.0, help='seconds of bag time')
+    parser.add_argument('--clock', default='auto', choices=CLOCKS,
+                        help='what time is: log times of the bag, or stamps of the messages; auto '
+                        '= log unless they contradict (default)')
     parser.add_argument('--ros-distro', default='jazzy', choices=DISTROS,
                         help='message definitions for bags that hold none')
     parser.add_argument('--no-pictures', action='store_true', help='only report.json')
@@ -70,25 +74,32 @@ def replay(bag: Bag, backend: Any, parameters: Parameters, options: argparse.Nam
     spec: PolicySpec = backend.spec
     wiring = wire(bag, parameters, spec, options.instruction)
     wanted = plan(parameters, spec, options.budgets, options.pruners)
-    begin, end = bag.span_ns
-    seconds = min(options.limit or float('inf'), (end - begin) / 1e9)
+    clock, apart = choose_clock(bag, wiring, options.clock, parameters.max_image_age)
+    if apart > parameters.max_image_age:
+        print(f'stamps and log times of the images are up to {apart:.1f} s apart: taking time '
+              'from the stamps (--clock)', file=sys.stderr)
+    messages = sum(bag.topics[topic].count for topic in wiring.topics)
+    # Pictures of the first run that drops tokens; where none does, of the last one.
+    pictured = next((number for number, (_, chosen) in enumerate(wanted) if chosen.token_budget),
+                    len(wanted) - 1)
     recorder: Any = None
     results: List[RunResult] = []
     for number, (label, chosen) in enumerate(wanted):
-        progress = Progress(f'[{number + 1}/{len(wanted)}] {label}', seconds)
+        progress = Progress(f'[{number + 1}/{len(wanted)}] {label}', messages)
         hook: Optional[Callable[[Tick, RunResult], None]] = None
         if number == 0 and len(wanted) > 1:
             hook = _probe(backend, parameters)
-        if number == min(1, len(wanted) - 1) and not options.no_pictures:
+        if number == pictured and not options.no_pictures:
             recorder = _recorder(spec, options.out, results, parameters)
             hook = _both(hook, _draw(recorder))
-        result = run(bag, wiring, backend, chosen, label, options.limit, progress.show, hook)
+        result = run(bag, wiring, backend, chosen, label, clock, options.limit,
+                     progress.show, hook)
         progress.end(f'{len(result.steps)} steps')
         if not result.steps:
             raise ConfigError(nothing_done(result))
         results.append(result)
     options.out.mkdir(parents=True, exist_ok=True)
-    report = build_report(bag, spec, parameters, results)
+    report = build_report(bag, spec, parameters, results, clock)
     files = [options.out / 'report.json']
     if recorder is not None:
         from vla_pruner_ros.cli.plots import plot_all

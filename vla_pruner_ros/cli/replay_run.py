@@ -1,8 +1,8 @@
-"""One pass over a bag with one set of parameters: the node's own ingest path, stepped by log time.
+"""One pass over a bag with one set of parameters: the node's own ingest path, stepped.
 
-The clock is the log time of the bag.  All messages of one instant are handed over, then the
-runner ticks once at that instant; computing takes no time.  So a bag gives the same chunks every
-time, and the newest frame wins as it does live.
+All messages of one instant (``bag_clock.py``) are handed over, then the runner ticks once at that
+instant; computing takes no time.  So a bag gives the same chunks every time, and the newest frame
+wins as it does live.
 """
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ import numpy as np
 
 from vla_pruner_ros.backends.base import Backend
 from vla_pruner_ros.cli.bag import Bag
+from vla_pruner_ros.cli.bag_clock import instants
 from vla_pruner_ros.cli.wiring import Wiring
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.types import StepStats
@@ -56,7 +57,8 @@ class RunResult:
 
 
 def run(bag: Bag, wiring: Wiring, backend: Backend, parameters: Parameters, label: str,
-        limit: float = 0.0, on_time: Callable[[float], None] = lambda seconds: None,
+        clock: str = 'log', limit: float = 0.0,
+        on_message: Callable[[int], None] = lambda done: None,
         on_tick: Optional[Callable[[Tick, 'RunResult'], None]] = None) -> RunResult:
     """Drive a fresh runner with the messages of a bag.
 
@@ -66,8 +68,9 @@ def run(bag: Bag, wiring: Wiring, backend: Backend, parameters: Parameters, labe
         backend: loaded policy; its memory is cleared first.
         parameters: of this run.
         label: name of this run.
+        clock: ``'log'`` or ``'stamps'``.
         limit: seconds of bag time; 0 = all.
-        on_time: called with the bag seconds done.
+        on_message: called with the number of messages done.
         on_tick: called after every answered tick.
 
     Raises:
@@ -78,8 +81,7 @@ def run(bag: Bag, wiring: Wiring, backend: Backend, parameters: Parameters, labe
     runner.warm_up()
     result = RunResult(label, parameters)
     digest = hashlib.sha256()
-    start = bag.span_ns[0]
-    stop = start + round(limit * SECOND) if limit else None
+    start: Optional[int] = None
     instant: Optional[int] = None
 
     def tick(now_ns: int) -> None:
@@ -94,15 +96,16 @@ def run(bag: Bag, wiring: Wiring, backend: Backend, parameters: Parameters, labe
             if on_tick is not None:
                 on_tick(outcome, result)
 
-    for topic, log_ns, message in bag.messages(wiring.topics):
-        if instant is not None and log_ns != instant:
+    for done, (topic, now_ns, message) in enumerate(instants(bag, wiring, clock)):
+        if instant is not None and now_ns != instant:
             tick(instant)
-            on_time((instant - start) / SECOND)
-        if stop is not None and log_ns > stop:
+            on_message(done)
+        start = now_ns if start is None else start
+        if limit and now_ns is not None and start is not None and now_ns - start > limit * SECOND:
             instant = None
             break
-        wiring.put(runner.cache, topic, message, log_ns)
-        instant = log_ns
+        wiring.put(runner.cache, topic, message, now_ns or 0)
+        instant = now_ns
     if instant is not None:
         tick(instant)
     result.chunks_sha256 = digest.hexdigest()

@@ -14,12 +14,12 @@ from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 
 PACKAGES = ('vla_pruner_ros', 'torch', 'numpy', 'rosbags', 'opencv-python-headless', 'matplotlib')
-CLOCK = ('log time of the bag; all messages of one instant, then one tick; computing takes no '
-         'time; a step is due when the executed part of the last chunk is over')
+STEPPING = ('all messages of one instant, then one tick; computing takes no time; a step is due '
+            'when the executed part of the last chunk is over (lock_step: with every image)')
 
 
 def build_report(bag: Bag, spec: PolicySpec, parameters: Parameters,
-                 results: Sequence[RunResult]) -> Dict[str, Any]:
+                 results: Sequence[RunResult], clock: str) -> Dict[str, Any]:
     """Everything about a replay as plain data; ``results[0]`` is the unpruned run."""
     runs: List[Dict[str, Any]] = []
     for number, result in enumerate(results):
@@ -32,7 +32,7 @@ def build_report(bag: Bag, spec: PolicySpec, parameters: Parameters,
         'bag': {'name': bag.path.name, 'seconds': (end - begin) / 1e9, 'messages': bag.count,
                 'topics': {one.name: {'type': one.type_name, 'messages': one.count}
                            for one in bag.topics.values()}},
-        'clock': CLOCK,
+        'clock': clock, 'stepping': STEPPING,
         'policy': dataclasses.asdict(spec),
         'parameters': dataclasses.asdict(parameters),
         'versions': {'python': platform.python_version(), 'machine': platform.machine(),

@@ -34,16 +34,16 @@ class Wiring:
         others = (self.joints, self.pose, self.instruction)
         return (*self.cameras, *(one for one in others if one))
 
-    def put(self, cache: ObservationCache, topic: str, message: Any, log_ns: int) -> None:
+    def put(self, cache: ObservationCache, topic: str, message: Any, now_ns: int) -> None:
         """Hand one message over as the node's callbacks would."""
         if topic in self.cameras:
-            cache.put_image(self.cameras[topic], message, log_ns)
+            cache.put_image(self.cameras[topic], message, now_ns)
         elif topic == self.joints:
-            cache.put_joint_state(message, log_ns)
+            cache.put_joint_state(message, now_ns)
         elif topic == self.pose:
-            cache.put_pose(message, log_ns)
+            cache.put_pose(message, now_ns)
         else:
-            cache.put_instruction(message.data, log_ns)
+            cache.put_instruction(message.data, now_ns)
 
 
 def wire(bag: Bag, parameters: Parameters, spec: PolicySpec,
