@@ -103,6 +103,14 @@ def test_a_hand_outside_may_come_back_but_not_go_further_and_is_never_pushed():
     assert counts == {'position': 2}
 
 
+def test_a_hand_below_the_box_is_not_lifted_into_it():
+    box = limits(position_low=[-0.5, -0.5, 0.0], position_high=[0.5, 0.5, 1.0])
+    actions = moves((0, 0, 0), (0, 0, 0.02), (0, 0, -0.01))
+    limited, counts = limit_actions(actions, at(0.0, 0.0, -0.1), EE, box)
+    assert limited[:, 2].tolist() == pytest.approx([0.0, 0.02, 0.0])
+    assert counts == {'position': 1}
+
+
 @pytest.mark.parametrize('pose', [None, ((np.nan, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))])
 def test_a_box_that_cannot_be_checked_drops_the_chunk(pose):
     box = limits(position_low=[-1.0, -1.0, 0.0], position_high=[0.5, 1.0, 1.0])
