@@ -18,6 +18,7 @@ from vla_pruner_ros.sim.tasks import get_task
 
 WORD_COUNTS = (4, 5, 6)
 GOAL_IS_TARGET = ('reach-v3',)  # elsewhere the object is what the hand must find
+GOAL_IS_SECOND = ('push-v3',)  # the hand must find the object, then the goal
 VALIDATION_SHARE = 0.05  # the last seeds of every shard
 
 
@@ -25,15 +26,16 @@ VALIDATION_SHARE = 0.05  # the last seeds of every shard
 class Batch:
     """Tensors of one step: images (B, 3, 224, 224) in [0, 1], text (B, n), state, chunk (B, 8, 4).
 
-    ``target`` (B, 3) is a world position in metres, ``pixels`` (B, 2, 3) column, row and depth of
-    target and hand in the (shifted) image: privileged, for auxiliary losses only.
+    Privileged, for auxiliary losses only: ``places`` (B, 2, 3) are positions (metres) of what
+    the hand must find first and second (the same one where there is only one), ``pixels``
+    (B, 3, 3) are column, row and depth of these two and of the hand in the (shifted) image.
     """
 
     images: Tensor
     text: Tensor
     state: Tensor
     chunk: Tensor
-    target: Tensor
+    places: Tensor
     pixels: Tensor
 
 
@@ -78,7 +80,7 @@ class Demonstrations:
               held_out: bool = False, shift: int = 0) -> Batch:
         """Draw a batch: ``counts`` frames per task, images shifted by up to ``shift`` pixels."""
         words = int(rng.choice(WORD_COUNTS))
-        images, text, state, chunk, target, pixels = [], [], [], [], [], []
+        images, text, state, chunk, places, pixels = [], [], [], [], [], []
         for task, count in counts.items():
             column = self.columns[task]
             wordings = [ids for ids in map(config.tokenize, get_task(task).wordings)
@@ -90,14 +92,15 @@ class Demonstrations:
                 text.append(wordings[rng.integers(len(wordings))])
                 state.append(column['state'][index])
                 chunk.append(column['chunk'][index])
-                goal = column['goal' if task in GOAL_IS_TARGET else 'object'][index]
-                target.append(goal)
-                places = project(np.stack((goal, state[-1][:3])), config.image_size)
-                pixels.append(places + np.array([right, down, 0.0]))
+                goal, thing = column['goal'][index], column['object'][index]
+                first = goal if task in GOAL_IS_TARGET else thing
+                places.append(np.stack((first, goal if task in GOAL_IS_SECOND else first)))
+                seen = project(np.vstack((places[-1], state[-1][None, :3])), config.image_size)
+                pixels.append(seen + np.array([right, down, 0.0]))
         return Batch(
             torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255.0),
             torch.tensor(text), torch.from_numpy(np.stack(state)),
-            torch.from_numpy(np.stack(chunk)), torch.from_numpy(np.stack(target)).float(),
+            torch.from_numpy(np.stack(chunk)), torch.from_numpy(np.stack(places)).float(),
             torch.from_numpy(np.stack(pixels)).float())
 
 

@@ -23,18 +23,17 @@ class AuxiliaryHeads(nn.Module):
     """Heads that exist only in training.
 
     ``patch``: per visual token, for target and hand: logit, then column and row offset (patches)
-    and depth.
-    ``target``: per action query, the target's position.
+    and depth.  ``target``: per action query, the positions of the two things to find.
     """
 
     def __init__(self, hidden: int):
         super().__init__()
         self.patch = nn.Linear(hidden, 8)
-        self.target = nn.Linear(hidden, 3)
+        self.target = nn.Linear(hidden, 6)
 
 
 def patch_distances(model: PocketVLA, batch: Batch) -> Tensor:
-    """Offsets (B, 196, 2, 2) in pixels from every patch centre to the target and to the hand."""
+    """Offsets (B, 196, 3, 2) in pixels from every patch centre to both targets and the hand."""
     side, patch = model.config.grid, model.config.patch
     centres = (torch.arange(side).float() + 0.5) * patch
     rows, columns = torch.meshgrid(centres, centres, indexing='ij')
@@ -61,15 +60,18 @@ def visual_losses(model: PocketVLA, heads: AuxiliaryHeads, visual: Tensor, batch
                   keep: Optional[Tensor] = None) -> Dict[str, Tensor]:
     """Patch classification and regression on the visual tokens (B, 196 or K, hidden)."""
     offsets = patch_distances(model, batch)
+    depth = ((batch.pixels[:, None, :, 2:] - 1.0) / POSITION_SCALE).expand(
+        -1, offsets.shape[1], -1, -1)
+    wanted = torch.cat((offsets / model.config.patch, depth), dim=-1)  # (B, 196, 3, 3)
     if keep is not None:
-        offsets = offsets.gather(1, keep[:, :, None, None].expand(-1, -1, 2, 2))
-    near = offsets.norm(dim=-1) < REACH_PIXELS  # (B, 196, 2)
+        wanted = wanted.gather(1, keep[:, :, None, None].expand(-1, -1, 3, 3))
+    first, second, hand = wanted.unbind(dim=2)
+    nearer = first[..., :2].norm(dim=-1) <= second[..., :2].norm(dim=-1)
+    wanted = torch.stack((torch.where(nearer[..., None], first, second), hand), dim=2)
+    near = wanted[..., :2].norm(dim=-1) < REACH_PIXELS / model.config.patch  # (B, 196 or K, 2)
     logit, place = heads.patch(visual).float().split((2, 6), dim=-1)
     loss = F.binary_cross_entropy_with_logits(logit, near.float(),
                                               pos_weight=torch.tensor(8.0))
-    depth = (batch.pixels[:, None, :, 2:] - 1.0) / POSITION_SCALE
-    wanted = torch.cat((offsets / model.config.patch,
-                        depth.expand(-1, offsets.shape[1], -1, -1)), dim=-1)
     error = F.smooth_l1_loss(place.reshape(wanted.shape), wanted, reduction='none').sum(-1)
     return {'patch': loss, 'offset': (error * near).sum() / near.sum().clamp(min=1)}
 
@@ -77,7 +79,7 @@ def visual_losses(model: PocketVLA, heads: AuxiliaryHeads, visual: Tensor, batch
 def choose_tokens(model: PocketVLA, batch: Batch, count: int) -> Tensor:
     """Indices (B, count) of visual tokens for a shortened training sequence.
 
-    The patches around the target and the hand always stay, the rest are drawn at random: decoder
+    The patches around the targets and the hand always stay, the rest are drawn at random: decoder
     time falls with the sequence while the information that the action needs is still there.
     """
     distance = patch_distances(model, batch).norm(dim=-1).amin(dim=-1)  # (B, 196)
@@ -132,7 +134,7 @@ def policy_losses(model: PocketVLA, heads: AuxiliaryHeads, batch: Batch,
         state = state + state_noise * model.state_std * torch.randn_like(state)
     hidden = run_decoder(model, visual, batch, state, keep)
     parts['chunk'] = F.l1_loss(model.head(hidden).float(), batch.chunk)
-    wanted = (batch.target - torch.tensor(POSITION_CENTRE)) / POSITION_SCALE
+    wanted = ((batch.places - torch.tensor(POSITION_CENTRE)) / POSITION_SCALE).flatten(1)
     parts['target'] = F.smooth_l1_loss(heads.target(hidden).float(),
                                        wanted[:, None].expand(-1, hidden.shape[1], -1))
     total = sum(WEIGHTS[name] * value for name, value in parts.items())

@@ -6,6 +6,7 @@ weights that are kept are an exponential moving average.  A checkpoint is writte
 minutes and a killed run continues from it with the same command.
 """
 import argparse
+from dataclasses import dataclass, replace
 import json
 import math
 from pathlib import Path
@@ -17,14 +18,13 @@ from safetensors.torch import save_file
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA, UNKNOWN
+from vla_pruner_ros.backends.pocket.model import load_pocket, PocketConfig, PocketVLA, UNKNOWN
 from vla_pruner_ros.sim.dataset import Batch, Demonstrations
 from vla_pruner_ros.sim.losses import AuxiliaryHeads, encode, policy_losses, visual_losses, WEIGHTS
 from vla_pruner_ros.sim.tasks import get_task
 
-PHASES = (('encoder', 0.04), ('short', 0.75), ('full', 1.0))  # end of each, share of the time
 SHORT_TOKENS = 48
-LEARNING_RATE, WARM_UP, FLOOR = 1e-3, 100, 0.03
+WARM_UP, FLOOR = 100, 0.03
 AVERAGE = 0.998
 SAVE_EVERY = 120.0  # seconds
 
@@ -42,15 +42,25 @@ def make_config(data: Demonstrations, hidden: int, layers: int) -> PocketConfig:
         state_std=tuple(round(float(value), 4) for value in std))
 
 
-def phase_of(progress: float) -> str:
-    """Name of the phase at ``progress`` (0..1) of the time."""
-    return next(name for name, end in PHASES if progress < end or name == PHASES[-1][0])
+@dataclass(frozen=True)
+class Schedule:
+    """Time and learning rate of a run; ``encoder`` and ``short`` end at these shares of it."""
 
+    minutes: float
+    peak: float = 1e-3
+    encoder: float = 0.04
+    short: float = 0.75
 
-def learning_rate(progress: float, step: int) -> float:
-    """Warm-up, then a cosine down to ``FLOOR``."""
-    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * (cosine * (1 - FLOOR) + FLOOR)
+    def phase(self, progress: float) -> str:
+        """Name of the phase at ``progress`` (0..1) of the time."""
+        if progress < self.encoder:
+            return 'encoder'
+        return 'short' if progress < self.short else 'full'
+
+    def learning_rate(self, progress: float, step: int) -> float:
+        """Warm-up, then a cosine down to ``FLOOR`` of the peak."""
+        cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        return self.peak * min(1.0, (step + 1) / WARM_UP) * (cosine * (1 - FLOOR) + FLOOR)
 
 
 def colour_jitter(images: Tensor) -> Tensor:
@@ -64,10 +74,10 @@ class Trainer:
     """Model, optimiser, average and clock of one run."""
 
     def __init__(self, data: Demonstrations, config: PocketConfig, counts: Mapping[str, int],
-                 minutes: float, folder: Path, seed: int):
+                 schedule: Schedule, folder: Path, seed: int):
         torch.manual_seed(seed)
         self.data, self.config, self.counts = data, config, dict(counts)
-        self.minutes, self.folder, self.seed = minutes, folder, seed
+        self.schedule, self.folder, self.seed = schedule, folder, seed
         self.model = PocketVLA(config)
         self.heads = AuxiliaryHeads(config.hidden)
         self.average = {name: value.detach().clone()
@@ -76,7 +86,7 @@ class Trainer:
         rest = [p for p in self._parameters() if p.dim() < 2]
         self.optimizer = torch.optim.AdamW(
             [{'params': decay, 'weight_decay': 0.01}, {'params': rest, 'weight_decay': 0.0}],
-            lr=LEARNING_RATE, betas=(0.9, 0.95), fused=True)
+            lr=schedule.peak, betas=(0.9, 0.95), fused=True)
         self.step, self.elapsed = 0, 0.0
         self.log: list = []
         self.rng = np.random.default_rng(seed)
@@ -87,7 +97,7 @@ class Trainer:
     @property
     def progress(self) -> float:
         """Share of the time used."""
-        return self.elapsed / (60 * self.minutes)
+        return self.elapsed / (60 * self.schedule.minutes)
 
     def losses(self, batch: Batch, phase: str, training: bool) -> Tuple[Tensor, Dict[str, float]]:
         """Loss of a batch in a phase."""
@@ -105,8 +115,8 @@ class Trainer:
         batch = self.data.batch(self.config, self.counts, self.rng, shift=1)
         batch.images.copy_(colour_jitter(batch.images))
         for group in self.optimizer.param_groups:
-            group['lr'] = learning_rate(self.progress, self.step)
-        total, parts = self.losses(batch, phase_of(self.progress), True)
+            group['lr'] = self.schedule.learning_rate(self.progress, self.step)
+        total, parts = self.losses(batch, self.schedule.phase(self.progress), True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters(), 1.0)
         self.optimizer.step()
@@ -151,7 +161,7 @@ class Trainer:
         """Print one line and keep it in the log."""
         row = {'minute': round(self.elapsed / 60, 1), 'step': self.step,
                'samples': self.step * sum(self.counts.values()),
-               'phase': phase_of(self.progress),
+               'phase': self.schedule.phase(self.progress),
                'train': {name: round(value, 4) for name, value in recent.items()},
                'held_out': self.validate()}
         self.log.append(row)
@@ -172,6 +182,29 @@ class Trainer:
         (self.folder / 'pocket_vla.json').write_text(
             json.dumps(self.config.to_json(), indent=1) + '\n')
         (self.folder / 'log.json').write_text(json.dumps(self.log, indent=1) + '\n')
+
+    def start_from(self, folder: Path) -> None:
+        """Take the averaged weights of another run; rows of known words are carried over.
+
+        The state keeps that run's normalisation, so that the weights still fit.
+        """
+        earlier = load_pocket(folder)
+        self.config = replace(self.config, state_mean=earlier.config.state_mean,
+                              state_std=earlier.config.state_std)
+        self.model.state_mean.copy_(earlier.state_mean)
+        self.model.state_std.copy_(earlier.state_std)
+        values = earlier.state_dict()
+        words = self.model.words.weight.detach().clone()
+        for index, word in enumerate(earlier.config.words):
+            if word in self.config.words:
+                words[self.config.words.index(word)] = values['words.weight'][index]
+        self.model.load_state_dict({**values, 'words.weight': words})
+        heads = torch.load(folder / 'checkpoint.pt', weights_only=True)['heads']
+        for name, value in self.heads.state_dict().items():
+            rows = min(len(value), len(heads[name]))
+            value[:rows] = heads[name][:rows]
+        self.average = {name: value.detach().clone()
+                        for name, value in self.model.named_parameters()}
 
     def resume(self) -> bool:
         """Continue from the folder's checkpoint if there is one."""
@@ -197,6 +230,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--per-step', nargs='+', type=int, required=True,
                         help='frames of each task in a batch, in the order of --tasks')
     parser.add_argument('--minutes', type=float, default=60.0)
+    parser.add_argument('--peak', type=float, default=1e-3, help='highest learning rate')
+    parser.add_argument('--encoder-until', type=float, default=0.04, help='share of the time')
+    parser.add_argument('--short-until', type=float, default=0.75, help='share of the time')
+    parser.add_argument('--start-from', type=Path, help='folder of an earlier run')
     parser.add_argument('--hidden', type=int, default=192)
     parser.add_argument('--layers', type=int, default=4)
     parser.add_argument('--threads', type=int, default=1)
@@ -206,8 +243,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         parser.error('--per-step needs one number per task')
     torch.set_num_threads(given.threads)
     data = Demonstrations(given.demos, given.tasks)
+    schedule = Schedule(given.minutes, given.peak, given.encoder_until, given.short_until)
     trainer = Trainer(data, make_config(data, given.hidden, given.layers),
-                      dict(zip(given.tasks, given.per_step)), given.minutes, given.out, given.seed)
+                      dict(zip(given.tasks, given.per_step)), schedule, given.out, given.seed)
+    if given.start_from is not None:
+        trainer.start_from(given.start_from)
     print(json.dumps({'frames': {task: data.frames(task) for task in data.tasks},
                       'parameters': sum(p.numel() for p in trainer.model.parameters()),
                       'resumed': trainer.resume()}), flush=True)
