@@ -85,8 +85,16 @@ def test_node_starts_by_itself_and_a_signal_ends_it_after_a_hold(start, side, nu
     assert 'Traceback' not in out
 
 
+def test_no_model_code_is_loaded_before_the_node_is_configured(start):
+    # OpenMP reads OMP_WAIT_POLICY when torch is loaded, and main() sets it.
+    node = start('-c', 'import sys, vla_pruner_ros.ros.policy_node; '
+                       'sys.exit("torch" in sys.modules)')
+    out, _ = node.communicate(timeout=60)
+    assert node.returncode == 0, out
+
+
 def test_value_refused_at_start_is_one_line_and_exit_status_1(start, side):
-    node = start(str(HERE / 'ros_fake_node.py'), *node_arguments(side, pruner='best'))
+    node = start('-m', 'vla_pruner_ros.ros.policy_node', *node_arguments(side, pruner='best'))
     out, _ = node.communicate(timeout=90)
     assert node.returncode == 1
     assert "pruner is 'best'; accepted: one of none, random" in out and 'Traceback' not in out

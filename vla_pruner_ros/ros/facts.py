@@ -5,15 +5,15 @@ from typing import Any, Deque, Dict, Mapping, Tuple, TYPE_CHECKING
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import StepStats
 from vla_pruner_ros.ros.shipped import dds_chosen, DDS_PROFILE, shipped_file
-from vla_pruner_ros.runtime.runner import Tick
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # no model code before the node is configured
     from vla_pruner_ros.ros.session import Session
+    from vla_pruner_ros.runtime.runner import Tick
 
 SECOND = 10**9
 
 
-def step_facts(tick: Tick, stats: StepStats, revision: int) -> Dict[str, Any]:
+def step_facts(tick: 'Tick', stats: StepStats, revision: int) -> Dict[str, Any]:
     """Facts of one policy step; ``revision`` counts the parameter changes it has seen."""
     return {
         'stamp_ns': tick.observation.stamp_ns if tick.observation else 0,
