@@ -246,7 +246,9 @@ def test_simulated_time_is_the_nodes_time(make_rig):
 
     rig.until(lambda: 'drops.future_camera:corner' in rig.diagnostics(),
               lambda: rig.robot.send(rig.robot.picture()))  # no /clock yet: the node is at 0
+    rig.until(lambda: 'no /clock arrives' in rig.diagnostics()['message'])
     rig.until(rig.commands, lambda: send(100))
+    assert rig.node.session.watchdog.trips == 0  # the step from 0 to 100 s is no silence
     assert rig.got['ee_trajectory'][0].header.stamp.sec == 100
     rig.until(lambda: rig.node.session.now() == 50 * 10**9, lambda: send(50))  # a bag starts again
     rig.until(lambda: rig.status()['resets'].get('clock_jump'), lambda: send(51))

@@ -180,7 +180,7 @@ def healthy(**changes):
     camera = {'topic': '/cam', 'received': 100, 'lost_share': 0.0, 'publishers': 1,
               **changes.pop('camera', {})}
     return {'state': 'active', 'failure': '', 'reason': '', 'watchdog_tripped': False,
-            'silence_s': 0.1, 'stages_ms': {'total': 50.0}, 'target_period': 0.2,
+            'silence_s': 0.1, 'time_ns': 1, 'stages_ms': {'total': 50.0}, 'target_period': 0.2,
             'watched_s': 9.0, 'cameras': {'front': camera}, 'dds_profile': '/x/shm.xml',
             'dds_chosen': False, **changes}
 
@@ -197,6 +197,7 @@ def healthy(**changes):
     (healthy(camera={'lost_share': 0.5}, dds_chosen=True), 1, 'start its driver, too, with'),
     (healthy(camera={'received': 0}), 1, 'has a publisher on /cam but no frame arrives'),
     (healthy(camera={'received': 0}, watched_s=1.0), 0, 'running'),
+    (healthy(time_ns=0), 1, 'no /clock arrives'),
     (healthy(camera={'publishers': 0}), 1, 'nobody publishes /cam'),
 ])
 def test_summary_names_the_trouble_and_the_way_out(facts, level, said):

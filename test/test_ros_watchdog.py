@@ -16,8 +16,9 @@ def is_hold(message):
 
 
 def test_silence_holds_the_measured_pose_once_and_is_reported(make_rig):
-    rig = make_rig(watchdog_timeout=0.3, max_image_age=60.0)
+    rig = make_rig(max_image_age=60.0)
     rig.flow()
+    assert rig.set(watchdog_timeout=0.3).successful
     rig.until(lambda: is_hold(rig.got['ee_trajectory'][-1]))
     assert place(rig.got['ee_trajectory'][-1]) == [(0.1, 0.2, 0.3)] * 2
     rig.until(lambda: rig.diagnostics().get('level') == '2'
@@ -78,6 +79,20 @@ def test_lock_step_robot_is_left_alone(make_rig):
     rig.flow()
     rig.until(lambda: rig.node.session.watchdog.silence_ns(rig.node.session.now()) > 10**9)
     assert rig.node.session.watchdog.trips == 0
+
+
+def test_switched_to_dry_run_while_inactive_the_robot_hears_nothing(make_rig):
+    rig = make_rig()
+    rig.flow()
+    rig.node.trigger_deactivate()
+    rig.until(lambda: is_hold(rig.got['ee_trajectory'][-1]))
+    told = rig.commands()
+    assert rig.set(dry_run=True).successful
+    rig.node.trigger_activate()
+    rig.until(lambda: rig.got['dry_run/ee_trajectory'], rig.robot.send)
+    assert rig.set(dry_run=False).successful
+    rig.flow()
+    assert not is_hold(rig.got['ee_trajectory'][told])
 
 
 def test_unexpected_error_in_the_control_step_stops_the_robot_and_the_node_goes_on(

@@ -4,6 +4,7 @@
 plumbing.
 """
 import json
+import time
 from typing import Any, Dict, List, Mapping, Optional, Tuple, TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vla_pruner_ros.ros.session import Session
 
 OK, WARN, ERROR = 0, 1, 2
+LOG_EVERY = 30.0  # seconds between repeats of a warning
 PATIENCE = 5.0  # seconds that a camera may take to send its first frame
 LOSS_WARNING = 0.1  # share of lost frames that is worth a word
 
@@ -30,6 +32,9 @@ def summarise(facts: Mapping[str, Any]) -> Tuple[int, str]:
         return OK, facts['state']
     problems: List[str] = []
     level = OK
+    if facts['time_ns'] == 0:
+        level = WARN
+        problems.append('use_sim_time is true and no /clock arrives')
     if facts['watchdog_tripped']:
         level = ERROR
         problems.append(f'no chunk for {facts["silence_s"]:.1f} s '
@@ -86,6 +91,7 @@ class Reporter:
                                                   qos.diagnostics())
         self._status = node.create_publisher(String, '~/status', qos.latched())
         self._level = OK
+        self._logged = 0.0
         self._trends = Trends()
 
     def diagnose(self, facts: Dict[str, Any], session: 'Optional[Session]') -> None:
@@ -100,12 +106,14 @@ class Reporter:
         array = DiagnosticArray(status=[status])
         array.header.stamp = time_message(self._node.get_clock().now().nanoseconds)
         self._diagnostics.publish(array)
-        if level != self._level:
+        now = time.monotonic()
+        if level != self._level or (level != OK and now - self._logged > LOG_EVERY):
+            # Two call sites: rclpy ties a severity to the line that logs.
             if level == OK:
                 self._node.get_logger().info(f'diagnostics: {sentence}')
             else:
                 self._node.get_logger().warning(f'diagnostics: {sentence}')
-            self._level = level
+            self._level, self._logged = level, now
 
     def status(self, facts: Mapping[str, Any]) -> None:
         """Publish the latched JSON status."""

@@ -47,6 +47,7 @@ def session_facts(session: 'Session') -> Dict[str, Any]:
         'revision': session.live.current[0],
         'dry_run': parameters.dry_run,
         'target_period': parameters.target_period,
+        'time_ns': now,
         'reason': session.reason,
         'exceptions': session.exceptions,
         'watchdog_trips': session.watchdog.trips,

@@ -116,7 +116,7 @@ class Session:
             self.reason = ''
             self._failing = False
             self._epoch += 1
-            self.watchdog.arm(self.now())
+            self._dry_run = self.live.snapshot.dry_run
         self.worker.repeat(self._step)
 
     def deactivate(self) -> None:
@@ -225,6 +225,10 @@ class Session:
             if not self.active:
                 return
             now, parameters = self.now(), self.live.snapshot
+            if now == 0:  # use_sim_time, and no /clock yet: nothing can be timed
+                return
+            if not self.watchdog.armed:
+                self.watchdog.arm(now)
             if parameters.dry_run and not self._dry_run:
                 self._safe_action(dry_run=False)  # the robot must not run on with its last chunk
             self._dry_run = parameters.dry_run
