@@ -148,6 +148,17 @@ def test_a_truncated_shard_is_refused(folder):
         read_checkpoint(folder)
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+def test_values_that_are_not_finite_are_named(folder, value):
+    def change(tensors):
+        tensors['projector.fc2.weight'][3, 4] = value
+        tensors['language_model.model.norm.weight'][5] = value
+
+    edit(folder, change)
+    with pytest.raises(BackendError, match=r'language_model.model.norm.weight, projector.fc2'):
+        load(folder)
+
+
 def test_values_that_do_not_fit_the_precision_are_named(folder):
     def change(tensors):
         tensors['projector.fc3.bias'][:] = 1e6  # fits float32, not float16
