@@ -22,6 +22,7 @@ import torch
 
 from vla_pruner_ros.backends.openvla.oft_backend import OftBackend
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
+from vla_pruner_ros.core.pruners.base import Pruner
 from vla_pruner_ros.core.selection import TokenSelector
 
 TOLERANCE = 1e-5
@@ -135,6 +136,31 @@ def test_chunks_without_state_and_with_film_are_the_same(backends, platform, var
         pictures, state, theirs = moment(platform, name)
         wanted = 'actions_film' if variant == 'film' else 'actions_without_state'
         assert largest(chunk(backend, pictures, state), theirs[wanted]) <= TOLERANCE
+
+
+class Formula(Pruner):
+    """Keeps what ``cases.kept`` says, cutting where the golden file was cut."""
+
+    name = 'formula'
+
+    def select(self, signals, budget):
+        return torch.from_numpy(cases.kept(signals.image, budget))
+
+
+@pytest.mark.parametrize('platform, name', CASES)
+@pytest.mark.parametrize('layer', [3, 4])
+def test_chunks_after_a_cut_are_the_same(backends, platform, name, layer):
+    backend = backends(platform)
+    backend.transform = replace(backend.transform, center_crop=name == 'libero')
+    pictures, state, theirs = moment(platform, name)
+    found = backend.predict_action_chunk(observed(backend, pictures, state),
+                                         TokenSelector(Formula(layer), 64, 256))
+    assert [len(one) for one in found.kept] == [64] * len(pictures)
+    apart = largest(found.actions / backend.data.scale, theirs['actions_cut'])
+    if layer == 3:
+        assert apart <= TOLERANCE
+    else:  # negative control: one layer too late
+        assert apart > 10 * TOLERANCE
 
 
 @pytest.mark.parametrize('broken', ['causal', 'end', 'rows', 'cameras', 'bounds'])

@@ -118,6 +118,19 @@ def test_same_scores_same_tokens_kept_same_actions(backend, frames, rows, ratio)
     assert other_kept == [] and other_tokens == []
 
 
+def test_fastv_keeps_the_same_tokens_and_acts_the_same(backend, frames):
+    name, pictures = frames
+    theirs = episode(name, 'fastv', 0.75)
+    chosen = parameters('openvla', '', 'bridge_orig', pruner='fastv', prune_layer=3)
+    pruner = make_pruner(chosen, backend.spec, causal=True)
+    for index, picture in enumerate(pictures):
+        found = backend.predict_action_chunk(observation({'primary': picture}),
+                                             TokenSelector(pruner, 64, 256, step=index))
+        kept = theirs['kept'][index]
+        assert found.kept[0].tolist() == kept[kept >= 0].tolist()
+        assert largest(found.actions[0], theirs['action'][index]) <= 1e-12
+
+
 @pytest.mark.parametrize('habit', [{'reversed_decay': False}, {'preset': 'default'},
                                    {'action_layers': 'latter_half'}, {'rows': 'text'},
                                    {'prune_layer': 4}])

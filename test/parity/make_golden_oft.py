@@ -4,10 +4,12 @@ Two images, joint state and the L1 head; the platform's constants come, as in th
 word ``libero`` or ``aloha`` in the command line.  See README.md for the environment.
 """
 import argparse
+from contextlib import contextmanager
 import importlib
 import json
 from pathlib import Path
 import sys
+from typing import Callable, Iterator
 
 import numpy as np
 from parity import cases, official
@@ -18,6 +20,43 @@ import torch
 #: platform -> (images, chunk, action and state dimensions, data set)
 PLATFORMS = {'libero': (2, 8, 7, 8, 'libero_spatial_no_noops'),
              'aloha': (3, 25, 14, 14, 'aloha_fold_shirt')}
+
+#: Layer before which rows are dropped, and visual tokens that stay per image.
+CUT_LAYER, CUT_BUDGET = 3, 64
+
+
+@contextmanager
+def cut(model: torch.nn.Module, images: int) -> Iterator[None]:
+    """Drop visual rows inside the unmodified decoder while the block runs.
+
+    Hooks in front of the layers hand on fewer rows with their original positions; which rows is a
+    formula (``cases.kept``).  There is no published OFT code of VLA-Pruner, so the cut itself is
+    all that can be compared.
+    """
+    visual = 1 + np.concatenate([256 * one + cases.kept(one, CUT_BUDGET) for one in range(images)])
+
+    def before(index: int) -> Callable:
+        def hook(module: torch.nn.Module, inputs: tuple, named: dict) -> tuple:
+            if named['attention_mask'] is not None:
+                raise SystemExit('the decoder got a mask; every row must see every other')
+            behind = np.arange(1 + 256 * images, named['position_ids'].shape[1])
+            rows = torch.from_numpy(np.concatenate([[0], visual, behind]))
+            hidden = inputs[0][:, rows] if index == CUT_LAYER else inputs[0]
+            return (hidden,), {**named, 'position_ids': rows[None],
+                               'cache_position': torch.arange(len(rows))}
+        return hook
+
+    backbone, layers = model.vision_backbone, model.language_model.model.layers
+    handles = [layer.register_forward_pre_hook(before(index), with_kwargs=True)
+               for index, layer in enumerate(layers) if index >= CUT_LAYER]
+    patches = backbone.get_num_patches
+    backbone.get_num_patches = lambda: CUT_BUDGET  # where the official code looks for the actions
+    try:
+        yield
+    finally:
+        backbone.get_num_patches = patches
+        for handle in handles:
+            handle.remove()
 
 
 def main() -> None:
@@ -90,6 +129,12 @@ def main() -> None:
             f'{name}/state': state, f'{name}/state_normalised': normalised,
             f'{name}/pictures_digest': np.array([cases.digest(one) for one in pictures]),
             f'{name}/pixels_digest': np.array(cases.digest(pixel_values.numpy()))})
+    for name, (pixel_values, normalised) in answers.items():
+        with torch.no_grad(), cut(model, images):
+            actions, _ = model.predict_action(
+                ids, unnorm_key=key, proprio=normalised, proprio_projector=projector,
+                action_head=head, pixel_values=pixel_values, attention_mask=torch.ones_like(ids))
+        arrays[f'{name}/actions_cut'] = actions
     film = importlib.import_module('prismatic.models.film_vit_wrapper')
     model.vision_backbone = official.fill(
         film.FiLMedPrismaticVisionBackbone(model.vision_backbone, hidden), 'vision_backbone.')

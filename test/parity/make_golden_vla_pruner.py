@@ -18,9 +18,11 @@ from parity import cases, official
 from parity.frames import bridge_frames
 import torch
 
-#: (prompt rows of the semantic score, pruned fraction, precision of the ranked history)
+#: (prompt rows of the semantic score, pruned fraction, precision of the ranked history);
+#: ``fastv`` is that code's FastV: the last row and no history.
 RUNS = (('all', 0.75, 'float32'), ('last_token', 0.75, 'float32'),
-        ('last_token', 0.875, 'float32'), ('all', 0.5, 'float32'), ('all', 0.75, 'bfloat16'))
+        ('last_token', 0.875, 'float32'), ('all', 0.5, 'float32'),
+        ('fastv', 0.75, 'float32'), ('all', 0.75, 'bfloat16'))
 FRAMES = 10
 
 
@@ -64,7 +66,8 @@ def run(model: torch.nn.Module, recorder: Recorder, pixel_values: Sequence[torch
     model.use_fastv, model.fastv_k, model.fastv_r = True, 3, ratio
     model.fastv_image_token_start_index, model.fastv_image_token_length = 1, 256
     model.use_prefil_attention = rows == 'all'
-    model.use_temporal, model.av_decay, model.av_hist = True, 0.8, deque(maxlen=3)
+    model.use_temporal = rows != 'fastv'
+    model.av_decay, model.av_hist = 0.8, deque(maxlen=3)
     ids = torch.tensor([cases.PROMPT])
     found: dict = {key: [] for key in ('semantic', 'smoothed', 'seen', 'kept', 'tokens', 'action')}
     for pixels in pixel_values:
