@@ -1,16 +1,17 @@
 """sensor_msgs Image / CompressedImage -> (H, W, 3) uint8 RGB, contiguous.
 
-One converter for live messages and bags, so that both give the same pixels on every machine; it
-needs no cv_bridge (absent outside ROS installations, broken with NumPy 2 or OpenCV 5 in some).
-Row padding (``step``), byte order and 4:2:0 layouts are handled here; OpenCV, imported when first
-needed, does colour conversion of YUV and Bayer images and decodes JPEG and PNG.
+One converter for live messages and bags, so that both give the same pixels on every machine.
+cv_bridge does the encodings for which it proves itself where it is installed (see bridge.py); row
+padding (``step``), byte order and 4:2:0 layouts are handled here otherwise.  OpenCV, imported when
+first needed, converts YUV and Bayer images and decodes JPEG and PNG.
 Messages are read by attribute: rclpy and rosbags objects both work.
 """
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from vla_pruner_ros.core.errors import InputError, MissingDependencyError
+from vla_pruner_ros.runtime.bridge import converter
 
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG', b'IEND'
@@ -69,6 +70,17 @@ def to_rgb(message: Any) -> np.ndarray:
         raise InputError('odd_size', f'{encoding} image is {width} pixels wide; accepted: an even '
                                      'number')
     rows = _rows(data, height, width * layout.width * layout.channels, int(message.step), encoding)
+    bridge = converter(encoding, _unpack)
+    return _unpack(message, rows) if bridge is None else bridge(message)
+
+
+def _unpack(message: Any, rows: Optional[np.ndarray] = None) -> np.ndarray:
+    """Pixels of a packed encoding whose size and length were checked."""
+    encoding, height, width = str(message.encoding), int(message.height), int(message.width)
+    layout = _PACKED[encoding]
+    if rows is None:
+        rows = _rows(np.frombuffer(message.data, np.uint8), height,
+                     width * layout.width * layout.channels, int(message.step), encoding)
     if layout.width == 2:
         rows = _to_8_bit(rows, bool(message.is_bigendian))
     pixels = rows.reshape(height, width, layout.channels)
