@@ -270,3 +270,25 @@ def test_reading_the_layout_opens_no_tensor(folder, monkeypatch):
     assert all(one.is_meta for one in model.parameters())
     with pytest.raises(pytest.fail.Exception):  # the guard works: loading does read
         load(folder)
+
+
+@pytest.mark.parametrize('junk', [None, 'x', -1, 0, [], {}, [None, None], ['a'], 1e9])
+def test_junk_anywhere_in_the_configuration_is_worded_never_a_crash(folder, junk):
+    path = folder / 'config.json'
+    good = json.loads(path.read_text())
+    texts = [{**good, key: junk} for key in good]
+    texts += [{**good, 'text_config': {**good['text_config'], key: junk}}
+              for key in good['text_config']]
+    texts += [{**good, 'norm_stats': {'bridge_orig': junk}},
+              {**good, 'norm_stats': {'bridge_orig': {'action': junk}}},
+              {**good, 'norm_stats': {'bridge_orig': {'action': {
+                  **statistics()['action'], 'q01': junk}}}}]
+    refused = 0
+    for one in texts:
+        path.write_text(json.dumps(one))
+        try:
+            load_backend(parameters(folder))
+        except (ConfigError, BackendError) as error:
+            assert str(error)
+            refused += 1
+    assert refused >= 8

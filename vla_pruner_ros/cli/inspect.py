@@ -2,9 +2,7 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
-
-from vla_pruner_ros.core.errors import ConfigError
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -31,26 +29,26 @@ def _is_pocket(folder: Path) -> bool:
 
 
 def _openvla(folder: Path, key: str) -> 'tuple[Dict[str, Any], str]':
+    from vla_pruner_ros.backends.openvla.actions import choose_statistics
     from vla_pruner_ros.backends.openvla.checkpoint import read_checkpoint
     from vla_pruner_ros.backends.openvla.describe import as_text, describe
     checkpoint = read_checkpoint(folder)
     described = describe(checkpoint)
     text = as_text(described)
     if key:
-        if key not in checkpoint.statistics:
-            raise ConfigError(f'unnorm-key is {key!r}; the checkpoint has: '
-                              f'{", ".join(sorted(checkpoint.statistics))}')
-        described['numbers'] = checkpoint.statistics[key]
-        text += f'\n  statistics of {key}\n' + _numbers(checkpoint.statistics[key])
+        _, block = choose_statistics(checkpoint.statistics, key)
+        described['numbers'] = block
+        text += f'\n  statistics of {key}\n' + _numbers(block)
     return described, text
 
 
-def _numbers(block: Dict[str, Any]) -> str:
+def _numbers(block: Mapping[str, Any]) -> str:
     rows = []
     for group in ('action', 'proprio'):
-        for name, values in (block.get(group) or {}).items():
-            shown = ' '.join(str(one) if isinstance(one, bool) else f'{one:.5g}'
-                             for one in values)
+        values = block.get(group)
+        for name, one in values.items() if isinstance(values, dict) else ():
+            shown = ' '.join(f'{number:.5g}' if isinstance(number, float) else str(number)
+                             for number in (one if isinstance(one, list) else [one]))
             rows.append(f'    {group + "." + name:14} {shown}')
     return '\n'.join(rows)
 

@@ -95,8 +95,8 @@ def choose_statistics(statistics: Mapping[str, Any], key: str) -> Tuple[str, Map
         key: parameter ``unnorm_key``; may be empty where there is only one.
 
     Raises:
-        ConfigError: none, several without a key, or a key that is not there; known ones are
-            listed.
+        ConfigError: none, several without a key, or a key that is not there (known ones are
+            listed); or statistics that are not an object.
     """
     if not statistics:
         raise ConfigError('the checkpoint has no action statistics (norm_stats in config.json or '
@@ -109,6 +109,9 @@ def choose_statistics(statistics: Mapping[str, Any], key: str) -> Tuple[str, Map
         key = next(iter(statistics))
     if key not in statistics:
         raise ConfigError(f'unnorm_key is {key!r}; the checkpoint has: {known}')
+    if not isinstance(statistics[key], Mapping):
+        raise ConfigError(f'the statistics of {key!r} must be an object, they are '
+                          f'{statistics[key]!r}')
     return key, statistics[key]
 
 

@@ -6,7 +6,7 @@ Reads top to bottom.  The action token of each step is checked as soon as it is 
 model that leaves the range of actions stops at once.  The rows whose attention is reported to
 the pruner are those that predict the tokens: the last prompt row and the first six decoded ones.
 """
-from typing import List
+from typing import List, Tuple
 
 import torch
 from torch import Tensor
@@ -46,8 +46,7 @@ class OpenVlaBackend(PrismaticBackend):
         spec = make_spec('openvla', data, model.shape, parameters, images=1, horizon=1, state=0,
                          causal=True)
         super().__init__(checkpoint, model, data, spec, parameters)
-        self.tokens = ActionTokens(checkpoint.action_vocabulary,
-                                   int(checkpoint.config.get('n_action_bins', 256)))
+        self.tokens = ActionTokens(checkpoint.action_vocabulary, checkpoint.action_bins)
 
     @classmethod
     def from_parameters(cls, parameters: Parameters, device: torch.device) -> 'OpenVlaBackend':
@@ -100,7 +99,7 @@ class OpenVlaBackend(PrismaticBackend):
         return Prediction(actions=actions, kept=self.kept(result.kept), stages_ms=clock.stages,
                           flops=self.flops(sequence, selector))
 
-    def assemble(self, visual: Tensor, words: Tensor):
+    def assemble(self, visual: Tensor, words: Tensor) -> Tuple[Tensor, SequenceLayout]:
         """Embeddings (1, T, hidden) and their spans: BOS, visual tokens, rest of the prompt."""
         tower = self.model.shape.towers[0]
         layout = VisualLayout(start=1, images=1, rows=tower.grid, cols=tower.grid)

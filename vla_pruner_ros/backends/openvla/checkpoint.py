@@ -18,8 +18,14 @@ from vla_pruner_ros.backends.openvla.files import (
     read_json,
     Stored,
     stored_tensors,
+    whole_number,
 )
-from vla_pruner_ros.backends.openvla.layout import FEATURIZERS, model_shape, unused
+from vla_pruner_ros.backends.openvla.layout import (
+    FEATURIZERS,
+    LLAMA_DEFAULTS,
+    model_shape,
+    unused,
+)
 from vla_pruner_ros.backends.openvla.memory import (
     available,
     check_memory,
@@ -70,7 +76,13 @@ class Checkpoint:
     def action_vocabulary(self) -> int:
         """Real tokens of the vocabulary: without the rows that pad it."""
         text = self.config.get('text_config') or {}
-        return int(text.get('vocab_size', 32000)) - int(self.config.get('pad_to_multiple_of', 64))
+        rows = whole_number(text, 'vocab_size', LLAMA_DEFAULTS['vocab_size'])
+        return rows - whole_number(self.config, 'pad_to_multiple_of', 64, low=0)
+
+    @property
+    def action_bins(self) -> int:
+        """Edges that the action range is cut at."""
+        return whole_number(self.config, 'n_action_bins', 256, low=2)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -81,10 +93,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         BackendError: a weight file is not readable.
     """
     config = read_json(folder / CONFIG_NAME)
-    statistics = read_json(folder / STATISTICS_NAME, required=False) or config.get('norm_stats')
+    statistics = (read_json(folder / STATISTICS_NAME, required=False)
+                  or config.get('norm_stats') or {})
+    if not isinstance(statistics, Mapping):
+        raise ConfigError(f'{folder / CONFIG_NAME} has norm_stats that are a '
+                          f'{type(statistics).__name__}; they must be an object of data sets')
     paths = {stem: find_component(folder, stem) for stem in COMPONENTS}
     components = {stem: path for stem, path in paths.items() if path is not None}
-    return Checkpoint(folder, config, statistics or {}, stored_tensors(folder), components)
+    return Checkpoint(folder, config, statistics, stored_tensors(folder), components)
 
 
 def _sources(checkpoint: Checkpoint, shapes_only: bool) -> Dict[str, Source]:

@@ -1,6 +1,6 @@
 """What OpenVLA and OpenVLA-OFT share as robot policies: inputs, units, the specification."""
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Any, Mapping, Tuple
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class DataSet:
     facts: DatasetFacts
     action: Bounds
     scale: np.ndarray
-    block: dict
+    block: Mapping[str, Any]
 
 
 def read_data_set(checkpoint: Checkpoint, parameters: Parameters, epsilon: float) -> DataSet:
@@ -154,7 +154,7 @@ class PrismaticBackend(Backend):
 
     def units(self, values: np.ndarray) -> np.ndarray:
         """(H, D) un-normalised actions of the data set -> metres, radians, gripper."""
-        return values * self.data.scale
+        return np.asarray(values * self.data.scale)
 
     def flops(self, sequence: SequenceLayout, selector: TokenSelector) -> float:
         """Multiply-adds of the prefill by the papers' formula."""

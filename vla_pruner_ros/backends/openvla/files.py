@@ -57,6 +57,19 @@ def read_json(path: Path, required: bool = True) -> Dict[str, Any]:
     return values
 
 
+def whole_number(values: Mapping[str, Any], key: str, default: int, low: int = 1) -> int:
+    """Read a whole number of a configuration.
+
+    Raises:
+        ConfigError: another kind of value, or one below ``low``.
+    """
+    value = values.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ConfigError(f'config.json has {key} = {value!r}; accepted: a whole number from '
+                          f'{low} on')
+    return value
+
+
 def stored_tensors(folder: Path) -> Dict[str, Stored]:
     """Names, shapes and types of all tensors in the safetensors files.
 

@@ -8,6 +8,7 @@ import re
 from typing import Any, Dict, Mapping, Tuple
 
 from vla_pruner_ros.backends.decoder import DecoderConfig
+from vla_pruner_ros.backends.openvla.files import whole_number
 from vla_pruner_ros.backends.openvla.model import ModelShape
 from vla_pruner_ros.backends.openvla.vit import TowerShape
 from vla_pruner_ros.core.errors import BackendError, ConfigError
@@ -51,6 +52,8 @@ def check_config(config: Mapping[str, Any]) -> None:
             raise ConfigError(f'config.json has {key} = {config.get(key)!r}; this backend reads '
                               f'{" or ".join(repr(one) for one in values)}')
     text = config.get('text_config') or {}
+    if not isinstance(text, dict):
+        raise ConfigError(f'config.json has text_config = {text!r}; it must be an object')
     for key, wanted in (('model_type', 'llama'), ('hidden_act', 'silu'), ('rope_scaling', None),
                         ('tie_word_embeddings', False)):
         if text.get(key, wanted) != wanted:
@@ -65,15 +68,16 @@ def decoder_config(config: Mapping[str, Any]) -> DecoderConfig:
         ConfigError: sizes that do not divide.
     """
     text = {**LLAMA_DEFAULTS, **(config.get('text_config') or {})}
-    heads, hidden = int(text['num_attention_heads']), int(text['hidden_size'])
+    heads = whole_number(text, 'num_attention_heads', 1)
+    hidden = whole_number(text, 'hidden_size', 1)
     if hidden % heads:
         raise ConfigError(f'text_config has hidden_size {hidden}, which is not a multiple of '
                           f'num_attention_heads {heads}')
     return DecoderConfig(
-        hidden_size=hidden, intermediate_size=int(text['intermediate_size']),
-        num_hidden_layers=int(text['num_hidden_layers']), num_attention_heads=heads,
-        num_key_value_heads=int(text.get('num_key_value_heads') or heads),
-        head_dim=int(text.get('head_dim') or hidden // heads),
+        hidden_size=hidden, intermediate_size=whole_number(text, 'intermediate_size', 1),
+        num_hidden_layers=whole_number(text, 'num_hidden_layers', 1), num_attention_heads=heads,
+        num_key_value_heads=whole_number(text, 'num_key_value_heads', heads),
+        head_dim=whole_number(text, 'head_dim', hidden // heads),
         rope_theta=float(text['rope_theta']), rms_norm_eps=float(text['rms_norm_eps']),
         qkv_bias=bool(text['attention_bias']))
 
@@ -103,7 +107,12 @@ def tower_shape(shapes: Shapes, prefix: str, timm_id: str, image_size: int) -> T
     missing = [prefix + name for name in needed if name not in own]
     if missing:
         raise BackendError(f'missing tensors: {", ".join(missing)}')
-    width, _, patch = own['patch_embed.proj.weight'][:3]
+    wrong = [f'{prefix}{name} is {own[name]}' for name, dimensions in (
+        ('patch_embed.proj.weight', 4), ('pos_embed', 3), (block + 'mlp.fc1.weight', 2),
+        ('reg_token', 3)) if len(own.get(name, ())) not in (0, dimensions)]
+    if wrong:
+        raise BackendError(f'misshaped tensors: {", ".join(wrong)}')
+    width, _, patch, _ = own['patch_embed.proj.weight']
     grid, rest = divmod(image_size, patch)
     if rest or own['pos_embed'] != (1, grid * grid, width):
         raise BackendError(f'{prefix}pos_embed is {own["pos_embed"]}, which does not fit images '
@@ -116,10 +125,10 @@ def tower_shape(shapes: Shapes, prefix: str, timm_id: str, image_size: int) -> T
                            'tensors are missing or belong to another model')
     if width % known.heads:
         raise BackendError(f'{prefix} is {width} wide, not a multiple of its {known.heads} heads')
-    registers = own.get('reg_token')
+    registers = own.get('reg_token', (0, 0, 0))[1] or None
     return TowerShape(
         width=width, blocks=depth - 1, heads=known.heads, inner=own[block + 'mlp.fc1.weight'][0],
-        patch=patch, grid=grid, registers=registers[1] if registers else None,
+        patch=patch, grid=grid, registers=registers,
         layer_scale=block + 'ls1.scale_factor' in own,
         language=own['blocks.0.scale.weight'][1] if film else None)
 
@@ -138,16 +147,36 @@ def model_shape(config: Mapping[str, Any], shapes: Shapes, lm_head: bool) -> Mod
         BackendError: tensors are missing or contradict each other.
     """
     check_config(config)
+    try:
+        return _model_shape(config, shapes, lm_head)
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError('config.json holds values of the wrong kind: '
+                          f'{type(error).__name__}: {error}') from error
+
+
+def _model_shape(config: Mapping[str, Any], shapes: Shapes, lm_head: bool) -> ModelShape:
     ids, sizes = config.get('timm_model_ids') or (), config.get('image_sizes') or ()
     if len(ids) != 2 or len(sizes) != 2 or sizes[0] != sizes[1]:
         raise ConfigError(f'config.json has timm_model_ids {list(ids)} and image_sizes '
                           f'{list(sizes)}; two towers of one image size are needed')
     first, second = (tower_shape(shapes, prefix, str(timm_id), int(size))
                      for prefix, timm_id, size in zip(FEATURIZERS, ids, sizes))
+    layers, stored = decoder_config(config).num_hidden_layers, _layers(shapes)
+    if layers != stored:
+        raise BackendError(f'config.json has num_hidden_layers {layers}, {stored} are stored')
     if first.grid != second.grid:
         raise BackendError(f'the towers see {first.grid} and {second.grid} patches per side')
     text = {**LLAMA_DEFAULTS, **(config.get('text_config') or {})}
-    return ModelShape((first, second), decoder_config(config), int(text['vocab_size']), lm_head)
+    return ModelShape((first, second), decoder_config(config),
+                      whole_number(text, 'vocab_size', 1), lm_head)
+
+
+def _layers(shapes: Shapes) -> int:
+    """Number of stored decoder layers, by the highest index."""
+    found = (re.match(r'language_model\.model\.layers\.(\d+)\.self_attn', name) for name in shapes)
+    return max((1 + int(one.group(1)) for one in found if one), default=0)
 
 
 def unused(name: str, shape: ModelShape) -> bool:
