@@ -1,0 +1,159 @@
+"""Plots of an evaluation (matplotlib, no display)."""
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import numpy as np
+
+from vla_pruner_ros.core.errors import MissingDependencyError
+from vla_pruner_ros.evaluation.methods import UNPRUNED
+
+STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
+Variant = Dict[str, Any]
+
+
+def pyplot() -> Any:
+    """Matplotlib without a display.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingDependencyError('plots need matplotlib: pip install matplotlib (or leave '
+                                     'them out with --no-plots)') from error
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+    return plt
+
+
+def plot_all(report: Dict[str, Any], folder: Path) -> List[Path]:
+    """Write every plot that the results allow; returns the files."""
+    variants = [one for one in report['variants'] if one['episodes']]
+    if not variants:
+        return []
+    made = [plot_success(variants, report['plan']['tasks'], folder / 'success.png'),
+            plot_cost(variants, folder / 'cost.png')]
+    if any(one['path_deviation_m'] for one in variants):
+        made.append(plot_deviation(variants, folder / 'deviation.png'))
+    return made
+
+
+def lines(variants: Sequence[Variant]) -> Dict[str, List[Variant]]:
+    """Method -> its variants by rising budget, ending at the one that keeps all tokens.
+
+    A method with reuse ends at reuse without pruning, every other at the unpruned policy.
+    """
+    whole = {one['method']: one for one in variants if one['kept_share'] == 1.0}
+    unpruned = next((one for one in variants if one['label'] == UNPRUNED), None)
+    found: Dict[str, List[Variant]] = {}
+    for one in sorted(variants, key=lambda one: float(one['kept_share'])):
+        if one['kept_share'] < 1.0:
+            found.setdefault(one['method'], []).append(one)
+    for method, points in found.items():
+        end = whole.get('none+reuse') if method.endswith('+reuse') else unpruned
+        if end is not None:
+            points.append(end)
+    for method, one in whole.items():
+        if one is not unpruned and method != 'none+reuse':
+            found[method] = [one]
+    return found
+
+
+def plot_success(variants: Sequence[Variant], tasks: Sequence[str], path: Path) -> Path:
+    """Success over budget, one line per method with intervals; all tasks, then each task."""
+    plt = pyplot()
+    panels: List[Optional[str]] = [None, *(tasks if len(tasks) > 1 else ())]
+    columns = min(3, len(panels))
+    figure, axes = plt.subplots(-(-len(panels) // columns), columns, squeeze=False, sharey=True,
+                                figsize=(5.2 * columns, 4.2 * -(-len(panels) // columns)))
+    for axis in axes.flat[len(panels):]:
+        axis.axis('off')
+    for axis, task in zip(axes.flat, panels):
+        def value(one: Variant, task: Optional[str] = task) -> Dict[str, Any]:
+            found: Dict[str, Any] = one if task is None else one['tasks'][task]
+            return found
+        _success_panel(axis, variants, value)
+        axis.set_title('all tasks' if task is None else task, fontsize=10)
+    axes[0, 0].legend(fontsize=7)
+    axes[0, 0].set_ylabel('success rate')
+    return _save(plt, figure, path)
+
+
+def _success_panel(axis: Any, variants: Sequence[Variant],
+                   value: Callable[[Variant], Dict[str, Any]]) -> None:
+    methods = lines(variants)
+    for number, (method, points) in enumerate(methods.items()):
+        known = [one for one in points if value(one)['episodes']]
+        rates = np.array([value(one)['rate'] for one in known], dtype=float)
+        ends = np.array([value(one)['interval'] for one in known]).reshape(-1, 2)
+        # A little apart, so that intervals at one budget do not hide each other.
+        shift = 1 + 0.012 * (number - (len(methods) - 1) / 2)
+        axis.errorbar([100 * one['kept_share'] * shift for one in known], rates,
+                      yerr=[rates - ends[:, 0], ends[:, 1] - rates], fmt='o', markersize=4,
+                      capsize=3, linewidth=1.2, color=f'C{number % 10}',
+                      linestyle='-' if number < 10 else '--', label=method)
+    whole = next((one for one in variants if one['label'] == UNPRUNED), None)
+    if whole is not None and value(whole)['episodes']:
+        axis.axhline(value(whole)['rate'], color='black', linewidth=0.8, linestyle=':',
+                     label=UNPRUNED)
+        axis.axhspan(*value(whole)['interval'], color='black', alpha=0.06)
+    shares = sorted({100 * one['kept_share'] for one in variants})
+    axis.set_xscale('log')
+    axis.set_xticks(shares, [f'{share:.3g}' for share in shares])
+    axis.minorticks_off()
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_xlabel('visual tokens kept, %')
+    axis.grid(alpha=0.3)
+
+
+def plot_deviation(variants: Sequence[Variant], path: Path) -> Path:
+    """Median distance from the unpruned path over budget."""
+    plt = pyplot()
+    figure, axis = plt.subplots(figsize=(6.5, 4.2))
+    for number, (method, points) in enumerate(lines(variants).items()):
+        known = [one for one in points if one['path_deviation_m']]
+        axis.plot([100 * one['kept_share'] for one in known],
+                  [1e3 * one['path_deviation_m']['mean_median'] for one in known], 'o',
+                  markersize=4, color=f'C{number % 10}',
+                  linestyle='-' if number < 10 else '--', label=method)
+    shares = sorted({100 * one['kept_share'] for one in variants})
+    axis.set_xscale('log')
+    axis.set_xticks(shares, [f'{share:.3g}' for share in shares])
+    axis.minorticks_off()
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel('visual tokens kept, %')
+    axis.set_ylabel('mm from the unpruned path, median episode')
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    return _save(plt, figure, path)
+
+
+def plot_cost(variants: Sequence[Variant], path: Path) -> Path:
+    """Milliseconds per stage, multiply-adds and reuse rate, one bar per variant."""
+    plt = pyplot()
+    figure, (times, adds, reuse) = plt.subplots(
+        1, 3, sharey=True, figsize=(13, 1.4 + 0.3 * len(variants)),
+        gridspec_kw={'width_ratios': (3, 2, 1)})
+    labels = [one['label'] for one in variants]
+    left = np.zeros(len(variants))
+    for stage in STAGES:
+        width = np.array([one['stages_ms'].get(stage) or 0.0 for one in variants])
+        times.barh(labels, width, left=left, label=stage)
+        left += width
+    adds.barh(labels, [(one['multiply_adds_per_call'] or 0.0) / 1e9 for one in variants],
+              color='grey')
+    reuse.barh(labels, [100 * (one['reuse_rate'] or 0.0) for one in variants], color='C4')
+    times.invert_yaxis()
+    times.set_xlabel('ms per model run, median')
+    adds.set_xlabel('10^9 multiply-adds per policy call')
+    reuse.set_xlabel('% of calls reused')
+    times.legend(fontsize=7)
+    return _save(plt, figure, path)
+
+
+def _save(plt: Any, figure: Any, path: Path) -> Path:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path

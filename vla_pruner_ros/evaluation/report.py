@@ -1,0 +1,192 @@
+"""The report of an evaluation: ``report.json``, ``report.md`` and plots."""
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from vla_pruner_ros.evaluation.plots import plot_all
+
+STAGES = ('preprocess', 'vision', 'decoder', 'select', 'head')
+REFERENCE = 'vla_pruner'
+READING = (
+    'Every variant ran the same seeds. Intervals are 95 % (Wilson for rates, Newcombe for paired '
+    'differences), p is the exact McNemar test on paired episodes, in brackets after Holm within '
+    'its family. Path deviation is the distance from the unpruned end-effector path of the same '
+    'seed at the same control step. Times are medians in worker processes that shared the machine '
+    'and rank the variants only roughly; `vla-pruner bench` measures them properly.')
+
+
+def write(report: Dict[str, Any], folder: Path, pictures: bool = True) -> List[Path]:
+    """Write all files; returns them.
+
+    Raises:
+        MissingDependencyError: pictures need matplotlib.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    plots = plot_all(report, folder) if pictures else []
+    report = {**report, 'files': [path.name for path in plots]}
+    data, text = folder / 'report.json', folder / 'report.md'
+    data.write_text(json.dumps(report, indent=1, allow_nan=False) + '\n', encoding='utf-8')
+    text.write_text(markdown(report), encoding='utf-8')
+    return [data, text, *plots]
+
+
+def markdown(report: Dict[str, Any]) -> str:
+    """The report for people."""
+    plan, episodes = report['plan'], report['episodes']
+    unfinished = '' if episodes['finished'] == episodes['planned'] else (
+        f' **Unfinished: {episodes["finished"]} of {episodes["planned"]} episodes.**')
+    parts = [
+        '# Closed-loop evaluation', '',
+        f'{len(plan["tasks"])} task(s) x {plan["episodes_per_task"]} seeds (from '
+        f'{plan["first_seed"]}) x {len(plan["variants"])} variants in `{plan["environment"]}`, '
+        f'lock step, plan `{plan["digest"]}`.{unfinished}', '', READING, '',
+        '## Success', '', *success_table(report), '',
+        '## Against the unpruned policy', '', *against_table(report), '',
+        '## Cost', '', *cost_table(report), '',
+        *comparisons(report), *claims(report), *pictures(report),
+        '## Conditions', '', *conditions(plan)]
+    return '\n'.join(parts).rstrip() + '\n'
+
+
+def success_table(report: Dict[str, Any]) -> List[str]:
+    """Rate with interval, overall and per task."""
+    tasks = report['plan']['tasks']
+    rows = [[one['label'], percent(one['kept_share']), rate(one),
+             *(rate(one['tasks'][task]) for task in tasks if len(tasks) > 1)]
+            for one in report['variants']]
+    return table(['variant', 'kept', 'success', *(tasks if len(tasks) > 1 else ())], rows)
+
+
+def against_table(report: Dict[str, Any]) -> List[str]:
+    """Paired differences and path deviations."""
+    rows = []
+    for one in report['variants']:
+        pairs, apart = one['against_unpruned'], one['path_deviation_m']
+        if pairs is not None:
+            rows.append([one['label'], difference(pairs), str(pairs['second_only']),
+                         str(pairs['first_only']), p_value(pairs),
+                         *((millimetres(apart[name]) for name in ('mean_median', 'mean_90',
+                                                                  'max_median'))
+                           if apart else ('-', '-', '-'))])
+    return table(['variant', 'difference', 'lost', 'won', 'p (Holm)', 'path mm, median',
+                  '90 % below', 'largest, median'], rows)
+
+
+def cost_table(report: Dict[str, Any]) -> List[str]:
+    """Milliseconds per stage, multiply-adds, reuse."""
+    stages = [name for name in STAGES
+              if any(name in one['stages_ms'] for one in report['variants'])]
+    whole = next((one['multiply_adds_per_call'] for one in report['variants']), None)
+    rows = []
+    for one in report['variants']:
+        adds = one['multiply_adds_per_call']
+        rows.append([one['label'], *(number(one['stages_ms'].get(name), 2) for name in stages),
+                     number(one['call_ms'], 2),
+                     '-' if adds is None else f'{adds / 1e9:.3f}',
+                     '-' if not adds or not whole else percent(adds / whole),
+                     percent(one['reuse_rate']), percent(one['kept_again_share']),
+                     percent(one['ever_kept_share'])])
+    return table(['variant', *(f'{name} ms' for name in stages), 'ms per call',
+                  'G multiply-adds per call', 'of unpruned', 'reused', 'kept again', 'ever kept'],
+                 rows) + [
+        '', '`select` is part of `decoder`; stages are of model runs, a call may be a reused '
+        'step. `kept again`: share of the kept tokens that the run before kept too; `ever kept`: '
+        'share of all tokens that any pruned run of an episode kept.']
+
+
+def comparisons(report: Dict[str, Any]) -> List[str]:
+    """The reference method against the others, budget by budget."""
+    labels = {one['label']: one['method'] for one in report['variants']}
+    methods = list(dict.fromkeys(labels.values()))
+    reference = REFERENCE if REFERENCE in methods else methods[-1]
+    rows = []
+    for one in report['comparisons']:
+        sides = labels[one['first']], labels[one['second']]
+        if reference in sides and one['pairs']:
+            rows.append([one['first'], one['second'], difference(one), str(one['first_only']),
+                         str(one['second_only']), p_value(one)])
+    if not rows:
+        return []
+    return [f'## `{reference}` against other methods at the same budget', '',
+            *table(['first', 'second', 'first - second', 'first only', 'second only', 'p (Holm)'],
+                   rows), '', 'All other pairs are in `report.json`.', '']
+
+
+def claims(report: Dict[str, Any]) -> List[str]:
+    """Verdicts, or nothing when no claim could be judged."""
+    judged = report.get('claims', [])
+    if all('difference' not in one for one in judged):
+        return []
+    rows = [[one['key'], one['claim'], f'**{one["verdict"]}**',
+             difference(one) if 'difference' in one else '-', number(one.get('p'), 4),
+             one.get('why', '')] for one in judged]
+    return ['## The published claims', '',
+            *table(['', 'claim', 'here', 'first - second', 'p', ''], rows), '',
+            '*undecided*: the interval contains the border, the run is too small to tell.', '']
+
+
+def pictures(report: Dict[str, Any]) -> List[str]:
+    """Links to the plots."""
+    return [line for name in report.get('files', ())
+            for line in (f'![{Path(name).stem.replace("_", " ")}]({name})', '')]
+
+
+def conditions(plan: Dict[str, Any]) -> List[str]:
+    """What the outcomes depend on."""
+    return table(['condition', 'value'],
+                 [[f'`{name}`', f'`{value}`'] for name, value in plan['conditions'].items()])
+
+
+def summary(report: Dict[str, Any]) -> str:
+    """A few columns for the terminal."""
+    rows = [['variant', 'success', 'lost', 'won', 'p', 'ms/call', 'reused']]
+    for one in report['variants']:
+        pairs = one['against_unpruned'] or {}
+        rows.append([one['label'], rate(one), str(pairs.get('second_only', '-')),
+                     str(pairs.get('first_only', '-')), number(pairs.get('p'), 4),
+                     number(one['call_ms'], 1), percent(one['reuse_rate'])])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return '\n'.join('  '.join(cell.ljust(width) if column == 0 else cell.rjust(width)
+                               for column, (cell, width) in enumerate(zip(row, widths)))
+                     for row in rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> List[str]:
+    """Markdown table."""
+    return ['| ' + ' | '.join(cell.replace('|', r'\|') for cell in row) + ' |'
+            for row in (head, ['---'] * len(head), *rows)]
+
+
+def rate(one: Dict[str, Any]) -> str:
+    """``90.0 % (78.6-95.7) 45/50``."""
+    if one['rate'] is None:
+        return '-'
+    low, high = one['interval']
+    return (f'{100 * one["rate"]:.1f} % ({100 * low:.1f}-{100 * high:.1f}) '
+            f'{one["successes"]}/{one["episodes"]}')
+
+
+def difference(one: Dict[str, Any]) -> str:
+    """``-4.0 (-12.1 to +3.9)`` percentage points."""
+    low, high = one['interval']
+    return f'{100 * one["difference"]:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})'
+
+
+def p_value(one: Dict[str, Any]) -> str:
+    """Raw and adjusted."""
+    return f'{one["p"]:.4f} ({one["p_holm"]:.4f})'
+
+
+def percent(value: Optional[float]) -> str:
+    """Whole per cent up from 10, one digit below."""
+    return '-' if value is None else f'{100 * value:.{0 if value >= 0.1 else 1}f} %'
+
+
+def number(value: Optional[float], digits: int) -> str:
+    """Fixed digits."""
+    return '-' if value is None else f'{value:.{digits}f}'
+
+
+def millimetres(value: Optional[float]) -> str:
+    """Metres -> millimetres."""
+    return '-' if value is None else f'{1e3 * value:.1f}'

@@ -1,0 +1,85 @@
+"""The simulated robot as an environment: what its ROS node does, without the messages.
+
+As there, the robot executes the DIFFERENCES between consecutive poses of a command, so an
+evaluated policy moves exactly like one behind topics in lock step.
+"""
+from typing import Any, List
+
+import numpy as np
+
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.types import Observation, PolicySpec
+from vla_pruner_ros.evaluation.environments import Environment
+from vla_pruner_ros.runtime.commands import Command, EndEffectorCommand
+from vla_pruner_ros.sim.tasks import get_task
+
+OPEN, CLOSED = -1.0, 1.0  # the simulator's own gripper action
+
+
+class Simulation(Environment):
+    """A Sawyer arm in MuJoCo; the model of a task is rebuilt only when the task changes."""
+
+    def __init__(self, spec: PolicySpec):
+        if spec.action_kind != 'ee_delta':
+            raise ConfigError(f'policy {spec.name!r} gives {spec.action_kind} actions; the '
+                              'simulated robot accepts ee_delta')
+        self._image_size = spec.cameras[0].height
+        self._robot: Any = None
+
+    @classmethod
+    def check(cls, tasks: List[str]) -> None:
+        """Look every task up."""
+        for task in tasks:
+            get_task(task)
+
+    def start(self, task: str, seed: int) -> None:
+        """Begin an episode."""
+        from vla_pruner_ros.sim.robot import SimulatedRobot
+        if self._robot is None or self._robot.task.name != task:
+            self.close()
+            self._robot = SimulatedRobot(task, seed, self._image_size)
+        self._robot.reset(seed)
+
+    def observe(self) -> Observation:
+        """Render the cameras and read the sensors."""
+        seen = self._robot.observe()
+        turn = np.roll(self._robot.env.data.body('hand').xquat, -1)  # MuJoCo: w first
+        return Observation(images=seen.images, state=seen.state.astype(np.float64),
+                           instruction=self._robot.instruction,
+                           stamp_ns=round(seen.time * 1e9),
+                           pose=(tuple(seen.ee_position.tolist()), tuple(turn.tolist())))
+
+    def control_steps(self, command: Command) -> np.ndarray:
+        """(N, 4) metres of x, y, z and the gripper opening, 0 closed to 1 open."""
+        if not isinstance(command, EndEffectorCommand):
+            raise ConfigError('the simulated robot accepts end-effector commands only')
+        moves = np.diff(command.poses[:, :3], axis=0)
+        opening = np.ones(len(moves)) if command.gripper is None else command.gripper[1:]
+        return np.column_stack([moves, opening])
+
+    def execute(self, row: np.ndarray) -> None:
+        """Execute one control step; more than the robot's largest step is clipped."""
+        from vla_pruner_ros.sim.robot import ACTION_SCALE
+        gripper = np.clip(CLOSED + row[3] * (OPEN - CLOSED), -1.0, 1.0)
+        self._robot.apply(np.append(row[:3] / ACTION_SCALE, gripper))
+
+    @property
+    def position(self) -> np.ndarray:
+        """Place of the hand, without rendering."""
+        return np.array(self._robot.env.data.body('hand').xpos)
+
+    @property
+    def success(self) -> bool:
+        """Solved."""
+        return bool(self._robot.success)
+
+    @property
+    def done(self) -> bool:
+        """Solved or out of time."""
+        return bool(self._robot.success or self._robot.truncated)
+
+    def close(self) -> None:
+        """Free the OpenGL context."""
+        robot, self._robot = self._robot, None
+        if robot is not None:
+            robot.close()
