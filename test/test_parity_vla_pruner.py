@@ -3,6 +3,8 @@
 The reference's habits are switched on: oldest step weighs most, action attention of layer index 15
 alone, zero for tokens that were not seen, semantic score over all prompt rows or the last one.
 """
+import json
+
 import numpy as np
 from parity import cases
 from parity.frames import bridge_frames
@@ -68,7 +70,7 @@ class Recorder:
         def reading_observe(feedback):
             observe(feedback)
             self.seen = torch.zeros(feedback.tokens)
-            self.seen[feedback.kept] = feedback.action_attention
+            self.seen[feedback.kept] = feedback.action_attention.float()
         pruner.select, pruner.observe = reading_select, reading_observe
 
 
@@ -140,6 +142,26 @@ def test_each_habit_of_the_reference_matters(backend, habit):
     pruner = reference_pruner(backend, **habit)
     _, other_kept, _ = compare(backend, pruner, pictures, episode('formula', 'all', 0.75), 64)
     assert other_kept
+
+
+def test_the_code_exactly_as_published_with_its_rounding_and_its_sort(backend, frames):
+    """Ranking a rounded history leaves ties to torch's top-k, so the same torch is needed."""
+    made_with = json.loads(str(golden('vla_pruner')['versions']))['torch'].partition('+')[0]
+    if torch.__version__.partition('+')[0] != made_with:
+        pytest.skip(f'the golden file was made with torch {made_with}, whose order of ties counts')
+    name, pictures = frames
+    pruner = reference_pruner(backend)
+
+    def rounded_pools(signals, budget):
+        smoothed = pruner.memory.smoothed(signals.image)
+        smoothed = (smoothed / smoothed.sum()).to(torch.bfloat16)
+        return (pruner.semantic_score(signals).topk(budget).indices,
+                smoothed.topk(budget).indices)
+    pruner.pools = rounded_pools
+    theirs = episode(name, 'all', 0.75, 'bfloat16')
+    worst, other_kept, other_tokens = compare(backend, pruner, pictures, theirs, 64)
+    assert max(worst['semantic'], worst['seen'], worst['action']) <= TOLERANCE
+    assert other_kept == [] and other_tokens == []
 
 
 def test_the_published_rounding_of_the_history_moves_only_ties(backend, frames):
