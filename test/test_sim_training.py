@@ -1,4 +1,5 @@
 """Training of the shipped policy on made-up demonstrations: data, losses, schedule, resuming."""
+from dataclasses import replace
 import json
 
 import numpy as np
@@ -94,6 +95,18 @@ def test_the_learning_rate_warms_up_and_falls_and_the_phases_follow_the_clock():
     assert schedule.learning_rate(1.0, 9999) == pytest.approx(0.03)
     assert [schedule.phase(x) for x in (0.0, 0.05, 0.8, 1.0)] == [
         'encoder', 'short', 'full', 'full']
+
+
+def test_an_image_free_run_never_sees_a_picture(data, folder, monkeypatch):
+    run = trainer(data, folder)
+    run.config = replace(run.config, image_free=True)
+    seen = []
+    monkeypatch.setattr(train, 'policy_losses', lambda model, heads, batch, **_: (
+        seen.append(float(batch.images.abs().max())), ({}, {'chunk': 0.0}))[1])
+    run.validate(1)
+    run.config = replace(run.config, image_free=False)
+    run.validate(1)
+    assert seen[0] == 0.0 and seen[1] > 0.5
 
 
 def test_training_lowers_the_loss_of_a_few_frames(data, folder):

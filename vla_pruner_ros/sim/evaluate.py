@@ -37,7 +37,8 @@ def predict(model: PocketVLA, robot: SimulatedRobot, text_ids: torch.Tensor, mod
     """One action chunk (8, 4), clipped to [-1, 1], for what the robot sees now."""
     seen = robot.observe()
     image = torch.from_numpy(seen.images[model.config.camera].copy()).permute(2, 0, 1)[None]
-    visual = model.encode_image(image.float() / 255.0)
+    image = torch.zeros(image.shape) if model.config.image_free else image.float() / 255.0
+    visual = model.encode_image(image)
     state = torch.from_numpy(seen.state)[None]
     embeds, _, words, actions = model.assemble(visual, text_ids, state)
     keep = choose(model, embeds, words, actions, mode, kept, rng)

@@ -114,6 +114,8 @@ class Trainer:
         """One optimiser step."""
         batch = self.data.batch(self.config, self.counts, self.rng, shift=1)
         batch.images.copy_(colour_jitter(batch.images))
+        if self.config.image_free:
+            batch.images.zero_()
         for group in self.optimizer.param_groups:
             group['lr'] = self.schedule.learning_rate(self.progress, self.step)
         total, parts = self.losses(batch, self.schedule.phase(self.progress), True)
@@ -136,6 +138,8 @@ class Trainer:
         rng, sums = np.random.default_rng(1), []
         for _ in range(batches):
             batch = self.data.batch(self.config, self.counts, rng, held_out=True)
+            if self.config.image_free:
+                batch.images.zero_()
             sums.append(self.losses(batch, 'full', False)[1])
         self.model.load_state_dict(current)
         return {name: round(float(np.mean([row[name] for row in sums])), 4) for name in sums[0]}
@@ -233,6 +237,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--peak', type=float, default=1e-3, help='highest learning rate')
     parser.add_argument('--encoder-until', type=float, default=0.04, help='share of the time')
     parser.add_argument('--short-until', type=float, default=0.75, help='share of the time')
+    parser.add_argument('--image-free', action='store_true',
+                        help='black images: the floor that a policy without eyes reaches; '
+                             'use with --encoder-until 0 --short-until 0')
     parser.add_argument('--start-from', type=Path, help='folder of an earlier run')
     parser.add_argument('--hidden', type=int, default=192)
     parser.add_argument('--layers', type=int, default=4)
@@ -244,7 +251,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     torch.set_num_threads(given.threads)
     data = Demonstrations(given.demos, given.tasks)
     schedule = Schedule(given.minutes, given.peak, given.encoder_until, given.short_until)
-    trainer = Trainer(data, make_config(data, given.hidden, given.layers),
+    config = replace(make_config(data, given.hidden, given.layers), image_free=given.image_free)
+    trainer = Trainer(data, config,
                       dict(zip(given.tasks, given.per_step)), schedule, given.out, given.seed)
     if given.start_from is not None:
         trainer.start_from(given.start_from)

@@ -9,7 +9,7 @@ picture and it does not matter which ones a pruner keeps; here it does.
 Sequence: ``[BOS] visual(196) [state] words(1..16) action queries(8)``, never padded. This file
 does not know pruners, caches or the simulator.
 """
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 import json
 import math
 from pathlib import Path
@@ -37,6 +37,7 @@ class PocketConfig:
         state_names, state_mean, state_std: proprioception and its normalisation.
         action_names, action_scale: ``scale * output`` is metres per control step, or the gripper.
         instructions: task name -> the instruction it was trained with.
+        image_free: trained on black images, as a floor for comparisons.
     """
 
     words: Tuple[str, ...]
@@ -58,7 +59,7 @@ class PocketConfig:
     inner: int = 512
     layers: int = 4
     heads: int = 6
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    image_free: bool = False
 
     @property
     def grid(self) -> int:
