@@ -27,6 +27,8 @@ EXTRAS = {
     'sim': OPENCV + ['metaworld==3.1.1', 'packaging', 'matplotlib>=3.5'],
     'replay': OPENCV + ['rosbags>=0.11', 'rosbags-image>=0.10', 'matplotlib>=3.5'],
     'hf': ['transformers>=4.50,<6'],
+    'openvla': ['tokenizers>=0.15', 'pillow>=9'],
+    'hub': ['huggingface-hub>=0.23'],
     'test': ['pytest>=7', 'pytest-timeout>=2', 'hypothesis>=6'],
     'lint': ['ruff>=0.5', 'mypy>=1.8'],
 }

@@ -18,7 +18,9 @@ from vla_pruner_ros.ros.shipped import process_environment, shipped_file
 # Arguments that are parameters of the node; each overrides the YAML file when it is not empty.
 PARAMETER_ARGUMENTS = {
     'backend': 'Policy family to load.',
-    'checkpoint': 'Checkpoint directory.',
+    'checkpoint': 'Checkpoint directory, or a repository id of the Hugging Face hub.',
+    'unnorm_key': 'Data set whose statistics scale the actions (OpenVLA).',
+    'dtype': 'Precision of the weights: auto, float32, bfloat16 or float16.',
     'device': 'Torch device: cpu, cuda or cuda:N.',
     'camera_topics': "List of 'role=topic', in brackets: \"['front=/camera/image_raw']\".",
     'joint_state_topic': 'sensor_msgs/JointState topic.',
@@ -38,8 +40,8 @@ OTHER_ARGUMENTS = {
     'use_sim_time': ('false', 'true: take time from /clock (simulator, bag replay).'),
     'log_level': ('info', 'debug, info, warn, error or fatal.'),
 }
-TEXT = ('backend', 'checkpoint', 'device', 'joint_state_topic', 'pose_topic', 'instruction_topic',
-        'instruction', 'base_frame')
+TEXT = ('backend', 'checkpoint', 'unnorm_key', 'dtype', 'device', 'joint_state_topic',
+        'pose_topic', 'instruction_topic', 'instruction', 'base_frame')
 
 
 def _node(context):
