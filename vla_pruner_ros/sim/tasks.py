@@ -48,9 +48,6 @@ TASKS: Dict[str, Task] = {task.name: task for task in (
     Task('handle-press-v3', 'press the handle down', (
         'push the handle down', 'press the red handle down', 'push the red handle down',
         'press down on the red handle')),
-    Task('coffee-button-v3', 'push the coffee machine button', (
-        'push the coffee button', 'press the coffee machine button',
-        'push the button of the machine')),
     Task('push-v3', 'push the puck to the goal', (
         'push puck to goal', 'slide puck to the goal', 'push the puck to green')),
 )}
