@@ -40,8 +40,9 @@ def test_rows_count_success_and_take_medians_over_model_runs_only():
         ('reach', 1, 2), ('push', 1, 1), ('all tasks', 2, 3)]
     reach = rows[0]
     assert reach.rate_hz == pytest.approx(5 / 5.0) and reach.robot_hz == pytest.approx(80 / 5.0)
-    assert reach.stages_ms['total'] == 65.0  # of 50, 60, 70, 90: the reused step does not count
-    assert reach.kept == 49 and reach.tokens == 196  # nor does the warm-up
+    assert reach.stages_ms['total'] == 60.0  # of 50, 60, 70: neither warm-up nor reused step
+    assert reach.kept == 49 and reach.tokens == 196
+    assert reach.pruned_share == pytest.approx(3 / 4)
     assert reach.reuse_rate == pytest.approx(1 / 5)
 
 

@@ -46,7 +46,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--checkpoint', default='', metavar='DIR',
                         help='default: the shipped policy')
     parser.add_argument('--seed', type=int, default=FIRST_SEED, help='of the first episode')
-    parser.add_argument('--horizon', type=int, default=2,
+    parser.add_argument('--horizon', type=int, default=1,
                         help='actions executed of each chunk; default %(default)s')
     parser.add_argument('--real-time', action='store_true',
                         help='the robot does not wait for the policy')
@@ -112,8 +112,8 @@ def start(processes: Processes, options: argparse.Namespace) -> None:
         policy['checkpoint'] = os.path.abspath(options.checkpoint)
     processes.start('pruned_policy', 'vla_pruner_ros.ros.policy_node', ros_arguments(policy))
     if options.keep_bag:
-        processes.start('record', 'vla_pruner_ros.ros.recorder', [
-            '--topics', *BAG_TOPICS, '--output', str(options.out / 'bag')])
+        processes.start('record', 'vla_pruner_ros.cli.main', [
+            'record', '--topics', *BAG_TOPICS, '--output', str(options.out / 'bag')])
 
 
 def run(client: Any, options: argparse.Namespace, tasks: Sequence[str],
@@ -152,8 +152,9 @@ def finish(options: argparse.Namespace, episodes: Sequence[report.Episode],
         'rows': [line.as_json() for line in lines],
         'episodes': [vars(episode) for episode in episodes]}
     (options.out / 'demo.json').write_text(json.dumps(document, indent=1) + '\n')
-    print('\nMedians are milliseconds per model run; policy Hz and robot Hz are steps per second '
-          'of wall time,\nthe simulator included.\n')
+    print('\nMilliseconds are medians per model run; policy Hz and robot Hz are steps per second '
+          'of wall time,\nthe simulator included.  "pruned" is the share of model runs that dropped '
+          'tokens: the first ones\nof an episode are the warm-up of the method and drop none.\n')
     print(report.table(lines))
     print('\nPictures:')
     for one in pictures:

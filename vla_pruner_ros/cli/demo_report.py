@@ -80,6 +80,7 @@ class Row:
     stages_ms: Dict[str, float]
     kept: float
     tokens: int
+    pruned_share: float
     reuse_rate: float
 
     def as_json(self) -> Dict[str, Any]:
@@ -88,20 +89,25 @@ class Row:
 
 
 def summarise(episodes: Sequence[Episode], task: str, block: str) -> Row:
-    """Reduce episodes to a row; medians over model runs, rates over the whole time."""
+    """Reduce episodes to a row; rates over the whole time, medians over model runs.
+
+    The first model runs of an episode prune nothing (warm-up of the method).  They are left out of
+    the medians where there are pruned ones, and ``pruned_share`` says how many those are.
+    """
     steps = [one for episode in episodes for one in episode.policy_steps]
     computed = [one for one in steps if not one['reused']]
+    pruned = [one for one in computed if one['pruned']]
+    shown = pruned or computed
     wall = sum(episode.wall_s for episode in episodes)
-    stages = {name: statistics.median(one['stages_ms'].get(name, 0.0) for one in computed)
-              for name in STAGES} if computed else {}
-    # The warm-up steps of a method keep everything; the budget shows in the others.
-    pruned = [one for one in computed if one['pruned']] or computed
+    stages = {name: statistics.median(one['stages_ms'].get(name, 0.0) for one in shown)
+              for name in STAGES} if shown else {}
     return Row(task, block, len(episodes), sum(episode.success for episode in episodes),
                len(steps) / wall if wall else 0.0,
                sum(episode.steps for episode in episodes) / wall if wall else 0.0, stages,
-               statistics.median(sum(one['kept']) / max(len(one['kept']), 1) for one in pruned)
-               if pruned else 0.0,
+               statistics.median(sum(one['kept']) / max(len(one['kept']), 1) for one in shown)
+               if shown else 0.0,
                max((one['tokens_per_image'] for one in steps), default=0),
+               len(pruned) / len(computed) if computed else 0.0,
                sum(one['reused'] for one in steps) / len(steps) if steps else 0.0)
 
 
@@ -121,12 +127,13 @@ def rows(episodes: Sequence[Episode]) -> List[Row]:
 def table(lines: Sequence[Row]) -> str:
     """Text table; milliseconds are medians per model run."""
     head = ['task', 'budget', 'success', 'policy Hz', 'robot Hz', 'ms total', 'vision', 'decoder',
-            'select', 'head', 'tokens kept', 'reused']
+            'select', 'head', 'tokens kept', 'pruned', 'reused']
     body = [[row.task, row.block, f'{row.solved}/{row.episodes}', f'{row.rate_hz:.1f}',
              f'{row.robot_hz:.1f}',
              *(f'{row.stages_ms.get(name, 0.0):.1f}'
                for name in ('total', 'vision', 'decoder', 'select', 'head')),
-             f'{row.kept:.0f}/{row.tokens}', f'{row.reuse_rate:.0%}'] for row in lines]
+             f'{row.kept:.0f}/{row.tokens}', f'{row.pruned_share:.0%}',
+             f'{row.reuse_rate:.0%}'] for row in lines]
     widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
     text = []
     for line in [head, ['-' * width for width in widths], *body]:

@@ -140,8 +140,8 @@ class DemoClient:
         self._trigger(f'{POLICY}/reset')
         self._steps.clear()
         self._frames.clear()
-        begin = time.monotonic()
         number = json.loads(self._trigger(f'{ROBOT}/reset'))['episode']
+        begin = time.monotonic()
         self._until_over(number, task)
         wall = time.monotonic() - begin
         accepted = self.robot['chunks_accepted']

@@ -40,7 +40,7 @@ TABLE: Tuple[SimParameter, ...] = (
                  'trajectory_msgs/MultiDOFJointTrajectory: the motion.'),
     SimParameter('gripper_topic', '/pruned_policy/gripper_command',
                  'trajectory_msgs/JointTrajectory: opening, 0 closed to 1 open; empty = none.'),
-    SimParameter('resend_period', 0.5, 'Lock step: seconds without an answer until the same '
+    SimParameter('resend_period', 1.0, 'Lock step: seconds without an answer until the same '
                  'observation is published again.', 0.05, 60.0),
     SimParameter('image_size', 224, 'Side of the camera image in pixels.', 16, 2048),
     SimParameter('viewer', False, 'Show the simulator in a window; needs a screen.'),
