@@ -25,6 +25,11 @@ from vla_pruner_ros.core.parameters import PRUNERS
 
 CONFIGURATION = 'pocket_vla.json'  # of a checkpoint; lists the tasks it was trained on
 FIRST_SEED = 900_000  # where the seeds that the shipped policy was never trained on begin
+LEGEND = '''
+Milliseconds are medians per model run; policy Hz and robot Hz are steps per second of wall time,
+the simulator included.  "pruned" is the share of model runs that dropped tokens: the first ones of
+an episode are the warm-up of the method and drop none.
+'''
 BAG_TOPICS = ('/camera/image_raw', '/joint_states', '/ee_pose', '/instruction',
               '/pruned_policy/ee_trajectory', '/pruned_policy/gripper_command',
               '/pruned_policy/status', '/sim_robot/episode')
@@ -152,9 +157,7 @@ def finish(options: argparse.Namespace, episodes: Sequence[report.Episode],
         'rows': [line.as_json() for line in lines],
         'episodes': [vars(episode) for episode in episodes]}
     (options.out / 'demo.json').write_text(json.dumps(document, indent=1) + '\n')
-    print('\nMilliseconds are medians per model run; policy Hz and robot Hz are steps per second '
-          'of wall time,\nthe simulator included.  "pruned" is the share of model runs that dropped '
-          'tokens: the first ones\nof an episode are the warm-up of the method and drop none.\n')
+    print(LEGEND)
     print(report.table(lines))
     print('\nPictures:')
     for one in pictures:
