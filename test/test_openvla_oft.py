@@ -7,6 +7,7 @@ import torch
 
 from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.backends.openvla.weights import fold_lora
+from vla_pruner_ros.core.engine import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.selection import TokenSelector
@@ -234,3 +235,14 @@ def test_two_files_of_one_component_are_refused(tmp_path):
     (folder / 'action_head--50000_checkpoint.pt').write_bytes(path.read_bytes())
     with pytest.raises(ConfigError, match='keep one'):
         load(folder)
+
+
+def test_current_action_scores_prune_from_the_first_step_on(backend):
+    parameters = Parameters().changed({
+        'pruner': 'vla_pruner', 'token_budget': 32, 'action_scores': 'current'})
+    engine = PolicyEngine(backend, parameters)
+    _, stats = engine.step(observation())
+    assert stats.pruned and [len(one) for one in stats.kept] == [32, 32]
+    _, held = PolicyEngine(backend, parameters.changed({'action_scores': 'both'})).step(
+        observation())
+    assert held.unpruned_reason == 'warm_up'

@@ -56,6 +56,7 @@ class HookedPruning:
         self._decoding: Optional[bool] = None  # None: no pass yet; False: the prompt pass
         self._embeds: Optional[Tensor] = None
         self._weights: Optional[Tensor] = None
+        self._acting: Optional[Tensor] = None
         self._states: Optional[Tensor] = None
         self._output: Optional[Tensor] = None
         tokens = torch.arange(sequence.visual.tokens_per_image)
@@ -198,6 +199,8 @@ class HookedPruning:
         if self._needs.prefill_rows is not None:
             span = self._sequence.semantic(self._needs.prefill_rows)
             self._weights = self._rows(index, hidden, kwargs, span, True)
+        if self._needs.action_at_cut and self._sequence.action is not None:
+            self._acting = self._rows(index, hidden, kwargs, self._sequence.action, True)
         if self._needs.text_states:
             self._states = hidden.detach()
 
@@ -228,7 +231,7 @@ class HookedPruning:
         """Ask the selector which rows go on."""
         assert self._embeds is not None  # set when the first layer was entered
         signals = build_signals(self._sequence, self._selector, self._embeds, self._weights,
-                                self._states, self._output)
+                                self._states, self._output, self._acting)
         self.kept = tuple(self._selector.choose(signals))
         self.rows = self._sequence.remaining(self.kept, device)
 

@@ -106,7 +106,7 @@ class PrunedPass:
         self._kept = (rows[:sequence.visual.tokens_per_image],) * sequence.visual.images
         state = _State(embeds, rows, *self._decoder.rotary(rows[None], embeds.dtype))
         if self._cut == 0:
-            state = state.pick(self._choose(None, None, None))
+            state = state.pick(self._choose(None, None, None, None))
         for index, layer in enumerate(self._decoder.layers):
             state = self._layer(index, layer, state)
         hidden = self._decoder.norm(state.x)
@@ -166,20 +166,25 @@ class PrunedPass:
     def _choose_after(self, layer: DecoderLayer, state: _State, normed: Tensor, keys: Tensor,
                       visual_output: Optional[Tensor]) -> Tensor:
         """Capture what the selector needs of layer K-1 and return the rows that go on."""
-        weights = None
-        if self._needs.prefill_rows is not None:
-            span = self._sequence.semantic(self._needs.prefill_rows)
+        def weights(span: slice) -> Tensor:
             queries = layer.self_attn.queries(normed[:, span], state.cos[:, span],
                                               state.sin[:, span])
-            weights = self._weights(layer, queries, state.rows[span], state.rows, keys)
-        return self._choose(weights, state.x if self._needs.text_states else None, visual_output)
+            return self._weights(layer, queries, state.rows[span], state.rows, keys)
+
+        needs, action = self._needs, self._sequence.action
+        semantic = None
+        if needs.prefill_rows is not None:
+            semantic = weights(self._sequence.semantic(needs.prefill_rows))
+        acting = weights(action) if needs.action_at_cut and action is not None else None
+        return self._choose(semantic, state.x if needs.text_states else None, visual_output,
+                            acting)
 
     def _choose(self, weights: Optional[Tensor], states: Optional[Tensor],
-                output: Optional[Tensor]) -> Tensor:
+                output: Optional[Tensor], action: Optional[Tensor]) -> Tensor:
         """Ask the selector; return the remaining rows in ascending order."""
         assert self._embeds is not None
         signals = build_signals(self._sequence, self._selector, self._embeds, weights, states,
-                                output)
+                                output, action)
         self._kept = tuple(self._selector.choose(signals))
         return self._sequence.remaining(self._kept, self._embeds.device)
 

@@ -22,7 +22,8 @@ def check_cut(selector: TokenSelector, layers: int) -> Optional[int]:
     if not 0 <= cut < layers:
         raise BackendError(f'cannot cut before layer {cut}: the decoder has layers '
                            f'0..{layers - 1}')
-    if cut == 0 and (needs.prefill_rows or needs.text_states or needs.attention_output):
+    if cut == 0 and (needs.prefill_rows or needs.text_states or needs.attention_output
+                     or needs.action_at_cut):
         raise BackendError('a cut before layer 0 has no attention to read; use a pruner that '
                            'needs only embeddings, or a prune_layer of at least 1')
     return cut
@@ -30,7 +31,7 @@ def check_cut(selector: TokenSelector, layers: int) -> Optional[int]:
 
 def build_signals(sequence: SequenceLayout, selector: TokenSelector, embeds: Tensor,
                   attention: Optional[Tensor], states: Optional[Tensor],
-                  output: Optional[Tensor]) -> List[Signals]:
+                  output: Optional[Tensor], action: Optional[Tensor] = None) -> List[Signals]:
     """One ``Signals`` per image.
 
     Args:
@@ -40,9 +41,11 @@ def build_signals(sequence: SequenceLayout, selector: TokenSelector, embeds: Ten
         attention: (1, H, R, V) rows at all V visual columns, or None.
         states: (1, T, D) hidden states entering the layer of the score.
         output: (1, V, D) attention output of the visual rows, or None.
+        action: (1, H, A, V) action rows at all V visual columns, or None.
     """
     visual, needs = sequence.visual, selector.needs
     mean = None if attention is None else attention[0].mean(0)  # (R, V)
+    acting = None if action is None else action[0].mean(0)  # (A, V)
     result = []
     for index in range(visual.images):
         span = sequence.image(index)
@@ -54,6 +57,7 @@ def build_signals(sequence: SequenceLayout, selector: TokenSelector, embeds: Ten
             text_states=states[0, sequence.text] if with_states else None,
             visual_states=states[0, span] if with_states else None,
             attention_output=None if output is None else output[0, local],
+            action_attention=None if acting is None else acting[:, local],
             step=selector.step))
     return result
 

@@ -83,6 +83,10 @@ class Parameters:
                                  choices=('auto', 'last_token', 'text', 'all'), live=True)
     action_layers: str = _param('latter_half', 'pruning', "Layers whose action attention is read: "
                                 "'latter_half' or 'layer:N'.", live=True)
+    action_scores: str = _param('history', 'pruning', 'Action attention that counts: of the past '
+                                'steps, of the current one (models that decode in parallel: '
+                                'the layer before the cut), or the mean of both.',
+                                choices=('history', 'current', 'both'), live=True)
     temporal_window: int = _param(3, 'pruning', 'Past control steps in the smoothed action score '
                                   '(w); also the unpruned warm-up.', low=1, high=32, live=True)
     temporal_decay: float = _param(0.8, 'pruning', 'Weight ratio between one step and the next '

@@ -15,7 +15,7 @@ class ActionOnly(ActionAttentionPruner, ScorePruner):
     @property
     def needs(self) -> Needs:
         """Action attention only, so this one may cut before the first layer."""
-        return Needs(action_rows=self.action_layers)
+        return self.action_needs
 
     def score(self, signals: Signals) -> Tensor:
         """(M,) smoothed action score."""

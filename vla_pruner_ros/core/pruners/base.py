@@ -32,12 +32,15 @@ class Needs:
             ``prune_layer - 1`` (FlashVLA).
         action_rows: None, ``'latter_half'`` (mean over the latter half of the decoder layers) or
             ``'layer:N'`` (0-based): attention of the action tokens, given back in ``observe``.
+        action_at_cut: attention of the action rows of THIS step at layer ``prune_layer - 1``; only
+            models that decode their actions in parallel have these rows in the prompt's pass.
     """
 
     prefill_rows: Optional[str] = None
     text_states: bool = False
     attention_output: bool = False
     action_rows: Optional[str] = None
+    action_at_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Signals:
         text_states: (R, D) hidden states of the text rows.
         visual_states: (M, D) hidden states of the visual rows (with ``text_states``).
         attention_output: (M, D).
+        action_attention: (A, M) head-averaged attention of the action rows to the visual tokens.
         step: number of policy calls since the last reset, from 0.
     """
 
@@ -62,6 +66,7 @@ class Signals:
     text_states: Optional[Tensor] = None
     visual_states: Optional[Tensor] = None
     attention_output: Optional[Tensor] = None
+    action_attention: Optional[Tensor] = None
     step: int = 0
 
 

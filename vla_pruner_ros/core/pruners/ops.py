@@ -181,3 +181,8 @@ def uniform_grid(rows: int, cols: int, k: int) -> Tensor:
     as whole numbers allow; inside a row the columns are evenly spaced.
     """
     return torch.tensor(_grid_indices(rows, cols, k), dtype=torch.int64)
+
+
+def share(score: Tensor) -> Tensor:
+    """Scale a score (M,) to sum to one, so that two scores can be averaged as equals."""
+    return score / score.sum().clamp(min=1e-30)

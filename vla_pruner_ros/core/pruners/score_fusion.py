@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vla_pruner_ros.core.pruners.action_attention import ActionAttentionPruner
 from vla_pruner_ros.core.pruners.base import ScorePruner, Signals
+from vla_pruner_ros.core.pruners.ops import share
 
 
 class ScoreFusion(ActionAttentionPruner, ScorePruner):
@@ -18,8 +19,4 @@ class ScoreFusion(ActionAttentionPruner, ScorePruner):
 
     def score(self, signals: Signals) -> Tensor:
         """(M,) fused score."""
-        return 0.5 * (_share(self.semantic_score(signals)) + _share(self.action_score(signals)))
-
-
-def _share(score: Tensor) -> Tensor:
-    return score / score.sum().clamp(min=1e-30)
+        return 0.5 * (share(self.semantic_score(signals)) + share(self.action_score(signals)))
