@@ -23,10 +23,12 @@ from vla_pruner_ros.evaluation.plan import Plan
 from vla_pruner_ros.evaluation.pools import Inline, MOST_JOBS, Pool, Processes
 from vla_pruner_ros.evaluation.store import Journal, RESUME
 from vla_pruner_ros.evaluation.summary import Results, summarize
-from vla_pruner_ros.evaluation.worker import WorkerSetup
 
 PRUNERS = 'vla_pruner,fastv,sparsevlm,divprune,random,uniform'
 BUDGETS = 'all,50%,25%,12.5%,6.25%'
+#: One thread per process, because the processes fill the machine.  A new chunk at every control
+#: step, because the simulator's episodes are short: with more, most runs would be warm-up.
+BASE = Parameters(threads=1, execution_horizon=1)
 QUICK = {'pruners': 'vla_pruner,random', 'budgets': 'all,25%,12.5%', 'episodes': 10}
 
 
@@ -50,8 +52,11 @@ def arguments() -> argparse.ArgumentParser:
         ', or local) with --jobs workers')
     add('--config', type=Path, help='parameter file (of the node, or flat)')
     add('--set', action='append', default=[], metavar='NAME=VALUE', help='one parameter for all '
-        'methods; may be given often (backend, checkpoint, execution_horizon, ...)')
+        'methods; may be given often (backend, checkpoint, ...); execution_horizon is 1 here')
     add('--env', default='sim', help='simulator: sim, or module:attribute of your own')
+    add('--warm-up', default='equal', choices=plans.WARM_UPS, help='equal = every method runs its '
+        'first temporal_window model runs unpruned, as VLA-Pruner must; own = only those that '
+        'must; default %(default)s')
     add('--out', type=Path, default=Path('out/eval'), metavar='DIR', help='default %(default)s')
     add('--resume', default='automatic', choices=RESUME, help='never = refuse a folder that holds '
         'episodes; default %(default)s')
@@ -69,8 +74,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     options = arguments().parse_args(argv)
     if not 1 <= options.jobs <= MOST_JOBS:
         raise ConfigError(f'--jobs is {options.jobs}; accepted: 1 to {MOST_JOBS}')
-    # One thread per process: the processes fill the machine, and sums keep their order.
-    parameters = load_parameters(options.config, options.set, Parameters(threads=1))
+    parameters = load_parameters(options.config, options.set, BASE)
     plan = make_plan(options, parameters)
     if not options.no_plots:
         from vla_pruner_ros.evaluation.plots import pyplot
@@ -102,7 +106,7 @@ def make_plan(options: argparse.Namespace, parameters: Parameters) -> Plan:
     environment.check(list(tasks))
     seeds = plans.seeds(50 if options.episodes is None else options.episodes, options.first_seed)
     return Plan(options.env, tasks, seeds, choose_variants(options, parameters, tokens),
-                parameters, tokens, checkpoint_digest(parameters))
+                parameters, tokens, checkpoint_digest(parameters), options.warm_up)
 
 
 def choose_variants(options: argparse.Namespace, parameters: Parameters,
@@ -195,7 +199,9 @@ def how_to_continue(plan: Plan, journal: Journal) -> str:
 
 def make_pool(plan: Plan, options: argparse.Namespace, jobs: int) -> Pool:
     """Where to run."""
-    setup, count = WorkerSetup(plan.environment, plan.parameters), min(options.jobs, jobs)
+    from vla_pruner_ros.evaluation.worker import WorkerSetup
+    setup = WorkerSetup(plan.environment, plan.parameters, plan.warm_up)
+    count = min(options.jobs, jobs)
     if options.ray is not None:
         from vla_pruner_ros.evaluation.ray_pool import RayActors
         return RayActors(options.ray, count, setup)

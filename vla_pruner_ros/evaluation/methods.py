@@ -11,7 +11,6 @@ import yaml
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import Parameters, PRUNERS, table
-from vla_pruner_ros.core.pruners.ops import token_budget
 
 REUSE = '+reuse'
 UNPRUNED = 'unpruned'
@@ -96,9 +95,10 @@ def parse_budget(text: str, tokens: int) -> int:
         ConfigError: none of these, or it keeps no token.
     """
     word = text.strip()
+    if word == 'all':
+        return 0
+    from vla_pruner_ros.core.pruners.ops import token_budget  # not before torch is needed
     try:
-        if word == 'all':
-            return 0
         kept = (token_budget(tokens, 1 - float(word[:-1]) / 100) if word.endswith('%')
                 else int(word))
     except ValueError:  # also the ConfigError of token_budget

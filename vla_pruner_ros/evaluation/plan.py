@@ -24,6 +24,9 @@ FORMAT = 1
 FIRST_SEED = 900_000
 MOST_EPISODES = 2**31 - FIRST_SEED
 PACKAGES = ('torch', 'numpy', 'mujoco', 'metaworld')
+#: Who runs its first ``temporal_window`` model runs of an episode unpruned.  VLA-Pruner must, its
+#: memory is empty; ``equal`` makes all methods do so, else it would win or lose by that alone.
+WARM_UPS = ('equal', 'own')
 OUTCOME_GROUPS = ('model', 'pruning', 'reuse', 'safety')
 OUTCOME_PARAMETERS = ('execution_horizon', 'gripper_hysteresis')
 #: ``checkpoint`` is replaced by a digest of its files, ``seed`` by that of the episode.
@@ -63,6 +66,7 @@ class Plan:
         parameters: what all variants share.
         tokens_per_image: of the policy.
         checkpoint_digest: of the policy's files.
+        warm_up: one of ``WARM_UPS``.
         versions: of the libraries that an outcome depends on.
     """
 
@@ -73,6 +77,7 @@ class Plan:
     parameters: Parameters
     tokens_per_image: int
     checkpoint_digest: str = ''
+    warm_up: str = 'equal'
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
 
     def units(self) -> List[List[Job]]:
@@ -90,6 +95,7 @@ class Plan:
                   if one.metadata['group'] in OUTCOME_GROUPS or one.name in OUTCOME_PARAMETERS}
         return {'format': FORMAT, 'environment': self.environment,
                 'checkpoint': self.checkpoint_digest, 'tokens_per_image': self.tokens_per_image,
+                'warm_up': self.warm_up,
                 **{f'versions.{name}': text for name, text in self.versions.items()},
                 **{f'parameters.{name}': list(value) if isinstance(value, tuple) else value
                    for name, value in values.items() if name not in NO_OUTCOME}}

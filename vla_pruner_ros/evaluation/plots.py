@@ -147,8 +147,10 @@ def plot_cost(variants: Sequence[Variant], path: Path) -> Path:
     times.invert_yaxis()
     times.set_xlabel('ms per model run, median')
     adds.set_xlabel('10^9 multiply-adds per policy call')
+    adds.set_xlim(left=0)
+    reuse.set_xlim(0, 100)
     reuse.set_xlabel('% of calls reused')
-    times.legend(fontsize=7)
+    times.legend(fontsize=7, ncol=4, loc='lower left', bbox_to_anchor=(0, 1))
     return _save(plt, figure, path)
 
 

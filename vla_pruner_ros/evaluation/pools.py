@@ -156,10 +156,14 @@ def serve(pipe: Connection, setup: Any, worker: str) -> None:
 
 
 def restore(kind: str, message: str, where: str) -> VlaPrunerError:
-    """Make an error of this package out of one from another process."""
+    """Make an error of this package out of one from another process; ``where`` is its cause."""
     known: Optional[Type[VlaPrunerError]] = getattr(errors, kind, None)
+    found: VlaPrunerError
     if known is not None and known is not errors.InputError:
-        return known(message)
-    if kind == 'InputError':
-        return ConfigError(f'the policy cannot use what the simulator shows: {message}')
-    return BackendError(f'{kind} in a worker: {message}\n{where}')
+        found = known(message)
+    elif kind == 'InputError':
+        found = ConfigError(f'the policy cannot use what the simulator shows: {message}')
+    else:
+        found = BackendError(f'{kind} in a worker: {message} (--debug shows where)')
+    found.__cause__ = RuntimeError(where)
+    return found

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from vla_pruner_ros.evaluation.plots import plot_all
 
 STAGES = ('preprocess', 'vision', 'decoder', 'select', 'head')
+SMALL_SHARE = 0.6  # of the model runs
 REFERENCE = 'vla_pruner'
 READING = (
     'Every variant ran the same seeds. Intervals are 95 % (Wilson for rates, Newcombe for paired '
@@ -39,7 +40,8 @@ def markdown(report: Dict[str, Any]) -> str:
         '# Closed-loop evaluation', '',
         f'{len(plan["tasks"])} task(s) x {plan["episodes_per_task"]} seeds (from '
         f'{plan["first_seed"]}) x {len(plan["variants"])} variants in `{plan["environment"]}`, '
-        f'lock step, plan `{plan["digest"]}`.{unfinished}', '', READING, '',
+        f'lock step, {plan["conditions"]["warm_up"]} warm-up, plan `{plan["digest"]}`.'
+        f'{unfinished}', '', READING, '',
         '## Success', '', *success_table(report), '',
         '## Against the unpruned policy', '', *against_table(report), '',
         '## Cost', '', *cost_table(report), '',
@@ -84,14 +86,26 @@ def cost_table(report: Dict[str, Any]) -> List[str]:
                      number(one['call_ms'], 2),
                      '-' if adds is None else f'{adds / 1e9:.3f}',
                      '-' if not adds or not whole else percent(adds / whole),
-                     percent(one['reuse_rate']), percent(one['kept_again_share']),
-                     percent(one['ever_kept_share'])])
+                     percent(one['pruned_share']), percent(one['reuse_rate']),
+                     percent(one['kept_again_share']), percent(one['ever_kept_share'])])
     return table(['variant', *(f'{name} ms' for name in stages), 'ms per call',
-                  'G multiply-adds per call', 'of unpruned', 'reused', 'kept again', 'ever kept'],
-                 rows) + [
+                  'G multiply-adds per call', 'of unpruned', 'runs pruned', 'calls reused',
+                  'kept again', 'ever kept'], rows) + cautions(report['variants']) + [
         '', '`select` is part of `decoder`; stages are of model runs, a call may be a reused '
         'step. `kept again`: share of the kept tokens that the run before kept too; `ever kept`: '
         'share of all tokens that any pruned run of an episode kept.']
+
+
+def cautions(variants: Sequence[Dict[str, Any]]) -> List[str]:
+    """Say where little was pruned, because then little was tested."""
+    short = [one for one in variants if one['kept_share'] < 1.0 and one['calls_median']
+             and one['pruned_share'] < SMALL_SHARE]
+    if not short:
+        return []
+    return ['', f'**Caution:** {len(short)} variant(s) dropped tokens in less than '
+                f'{SMALL_SHARE:.0%} of their model runs, because episodes are short (median '
+                f'{min(one["calls_median"] for one in short):.0f} calls) and begin with an '
+                'unpruned warm-up. A smaller `execution_horizon` gives more calls.']
 
 
 def comparisons(report: Dict[str, Any]) -> List[str]:

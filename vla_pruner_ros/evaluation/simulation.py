@@ -3,7 +3,7 @@
 As there, the robot executes the DIFFERENCES between consecutive poses of a command, so an
 evaluated policy moves exactly like one behind topics in lock step.
 """
-from typing import Any, List
+from typing import Any, Dict, List
 
 import numpy as np
 
@@ -13,17 +13,19 @@ from vla_pruner_ros.evaluation.environments import Environment
 from vla_pruner_ros.runtime.commands import Command, EndEffectorCommand
 from vla_pruner_ros.sim.tasks import get_task
 
+MOST_ROBOTS = 8
 OPEN, CLOSED = -1.0, 1.0  # the simulator's own gripper action
 
 
 class Simulation(Environment):
-    """A Sawyer arm in MuJoCo; the model of a task is rebuilt only when the task changes."""
+    """A Sawyer arm in MuJoCo; robots are kept, because building one takes seconds."""
 
     def __init__(self, spec: PolicySpec):
         if spec.action_kind != 'ee_delta':
             raise ConfigError(f'policy {spec.name!r} gives {spec.action_kind} actions; the '
                               'simulated robot accepts ee_delta')
         self._image_size = spec.cameras[0].height
+        self._robots: Dict[str, Any] = {}  # by task, the one used last at the end
         self._robot: Any = None
 
     @classmethod
@@ -35,10 +37,11 @@ class Simulation(Environment):
     def start(self, task: str, seed: int) -> None:
         """Begin an episode."""
         from vla_pruner_ros.sim.robot import SimulatedRobot
-        if self._robot is None or self._robot.task.name != task:
-            self.close()
-            self._robot = SimulatedRobot(task, seed, self._image_size)
-        self._robot.reset(seed)
+        robot = self._robots.pop(task, None) or SimulatedRobot(task, seed, self._image_size)
+        self._robots[task] = self._robot = robot
+        while len(self._robots) > MOST_ROBOTS:
+            self._robots.pop(next(iter(self._robots))).close()
+        robot.reset(seed)
 
     def observe(self) -> Observation:
         """Render the cameras and read the sensors."""
@@ -79,7 +82,7 @@ class Simulation(Environment):
         return bool(self._robot.success or self._robot.truncated)
 
     def close(self) -> None:
-        """Free the OpenGL context."""
-        robot, self._robot = self._robot, None
-        if robot is not None:
-            robot.close()
+        """Free the OpenGL contexts."""
+        while self._robots:
+            self._robots.popitem()[1].close()
+        self._robot = None

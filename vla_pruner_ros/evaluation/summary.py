@@ -84,7 +84,7 @@ def describe(results: Results, variant: Variant) -> Dict[str, Any]:
     rows = list(results.of[variant.label].values())
     all_tokens = results.plan.tokens_per_image
     calls = sum(row['calls'] for row in rows)
-    reused = sum(row['reused'] for row in rows)
+    reused, runs = sum(row['reused'] for row in rows), sum(row['runs'] for row in rows)
     apart = results.deviations(variant.label)
     stages = sorted({name for row in rows for name in row['ms_stages']})
     pairs = results.pairs(variant.label, UNPRUNED)
@@ -110,6 +110,8 @@ def describe(results: Results, variant: Variant) -> Dict[str, Any]:
                                     if name in row['ms_stages']]) for name in stages},
         'call_ms': middle([row['ms_call'] for row in rows if row['calls']]),
         'multiply_adds_per_call': sum(row['flops'] for row in rows) / calls if calls else None,
+        'calls_median': middle([row['calls'] for row in rows]),
+        'pruned_share': sum(row['pruned'] for row in rows) / runs if runs else None,
         'reuse_rate': reused / calls if calls else None,
         'reuse_reasons': reasons,
         'kept_again_share': average([row['overlap'] for row in rows]),

@@ -27,10 +27,12 @@ class WorkerSetup:
     Attributes:
         environment: see ``environments.environment_class``.
         parameters: policy, device and all that the variants share.
+        warm_up: see ``plan.WARM_UPS``.
     """
 
     environment: str
     parameters: Parameters
+    warm_up: str = 'equal'
 
 
 class EpisodeWorker:
@@ -49,6 +51,8 @@ class EpisodeWorker:
         # Outputs in the simulator's unit: opening, 0 closed to 1 open.
         self._parameters = setup.parameters.changed(
             {'lock_step': True, 'gripper_open': 1.0, 'gripper_closed': 0.0})
+        self._unpruned_runs = (self._parameters.temporal_window if setup.warm_up == 'equal'
+                               else 0)
         self._backend = load_backend(self._parameters)
         self._environment = environment_class(setup.environment)(self._backend.spec)
         PolicyEngine(self._backend, self._parameters).warm_up()  # its cost is not measured
@@ -57,7 +61,9 @@ class EpisodeWorker:
         """Run one episode; the answer is a row of the journal (see ``EpisodeRecord.row``)."""
         parameters = job.variant.apply(self._parameters).changed({'seed': job.seed})
         self._backend.reset()
-        engine = PolicyEngine(self._backend, parameters)
+        hold = self._unpruned_runs
+        engine = PolicyEngine(self._backend, parameters.changed({'token_budget': 0}) if hold
+                              else parameters)
         builder = CommandBuilder(self._backend.spec, parameters)
         environment, record = self._environment, EpisodeRecord(job)
         environment.start(job.task, job.seed)
@@ -70,6 +76,9 @@ class EpisodeWorker:
                 record.error = 'unsafe_action'  # a robot would have stopped here
                 break
             record.steps.append(stats)
+            hold -= not stats.reused
+            if hold == 0:
+                engine.update(parameters)
             rows = environment.control_steps(builder.build(chunk, observation))
             for row in rows[:parameters.execution_horizon]:
                 environment.execute(row)
@@ -120,7 +129,7 @@ class EpisodeRecord:
             'job': self._job.name, 'task': self._job.task, 'seed': self._job.seed,
             'label': self._job.variant.label, 'success': bool(success and not self.error),
             'error': self.error, 'steps': len(self.path) - 1, 'calls': len(self.steps),
-            'reused': len(self.steps) - len(runs),
+            'runs': len(runs), 'reused': len(self.steps) - len(runs),
             'reasons': dict(Counter(one.reuse_reason for one in self.steps)),
             'pruned': sum(one.pruned for one in runs),
             'flops': float(sum(one.flops for one in self.steps)),
