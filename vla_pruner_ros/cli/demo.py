@@ -25,11 +25,11 @@ from vla_pruner_ros.core.parameters import PRUNERS
 
 CONFIGURATION = 'pocket_vla.json'  # of a checkpoint; lists the tasks it was trained on
 FIRST_SEED = 900_000  # where the seeds that the shipped policy was never trained on begin
-LEGEND = '''
+LEGEND = """
 Milliseconds are medians per model run; policy Hz and robot Hz are steps per second of wall time,
 the simulator included.  "pruned" is the share of model runs that dropped tokens: the first ones of
 an episode are the warm-up of the method and drop none.
-'''
+"""
 BAG_TOPICS = ('/camera/image_raw', '/joint_states', '/ee_pose', '/instruction',
               '/pruned_policy/ee_trajectory', '/pruned_policy/gripper_command',
               '/pruned_policy/status', '/sim_robot/episode')
