@@ -40,7 +40,7 @@ def test_the_libero_file_fits_its_policy(tmp_path):
     engine = PolicyEngine(backend, parameters)
     assert len(parse_camera_topics(parameters.camera_topics, engine.spec)) == 2
     assert [one.kind for one in state_sources(parameters, engine.spec)] == (
-        ['pose'] * 3 + ['joint'] * 5)
+        ['pose'] * 6 + ['joint'] * 2)
     assert engine.spec.action_horizon == parameters.execution_horizon
     engine.warm_up()
 

@@ -48,7 +48,7 @@ def test_defaults_of_the_shipped_policy():
 
 @pytest.mark.parametrize('entries, words', [
     (['speed=pose.x'], 'ee_x, ee_y, ee_z, gripper'), (['ee_x'], 'ee_x, ee_y'),
-    (['ee_x=pose.roll'], 'x y z qx'), (['ee_x=joint.'], 'accepted'),
+    (['ee_x=pose.height'], 'x y z qx'), (['ee_x=joint.'], 'accepted'),
     (['ee_x=const.nan'], 'NUMBER'), (['ee_x=const.many'], 'NUMBER'),
     (['ee_x=const.1', 'ee_x=const.2'], 'twice')])
 def test_bad_state_entries(entries, words):

@@ -10,8 +10,8 @@ from typing import Dict, Optional, Sequence, Tuple
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.types import PolicySpec
+from vla_pruner_ros.runtime.pose_fields import POSE_FIELDS
 
-POSE_FIELDS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 # What a policy that names its state in the usual way needs no configuration for.
 DEFAULT_SOURCES = {
     **{prefix + field: f'pose.{field}' for field in POSE_FIELDS for prefix in ('', 'ee_')},

@@ -9,7 +9,8 @@ from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 import numpy as np
 
 from vla_pruner_ros.core.types import PolicySpec
-from vla_pruner_ros.runtime.sources import POSE_FIELDS, StateSource
+from vla_pruner_ros.runtime.pose_fields import pose_field
+from vla_pruner_ros.runtime.sources import StateSource
 from vla_pruner_ros.runtime.streams import History, Pose
 
 MIN_QUATERNION_NORM = 0.5  # a quaternion shorter than this is unset or garbage, not rounding
@@ -97,7 +98,7 @@ class StateStreams:
             if source.kind == 'const':
                 state[index] = source.value
             elif source.kind == 'pose' and pose is not None:
-                state[index] = (pose[0] + pose[1])[POSE_FIELDS.index(source.key)]
+                state[index] = pose_field(pose, source.key)
             else:
                 reason, value = _pick(self._joints[source.key], f'joint:{source.key}', stamp_ns,
                                       now_ns, age_limit, skew)
