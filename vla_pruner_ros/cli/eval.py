@@ -27,7 +27,7 @@ from vla_pruner_ros.evaluation.summary import Results, summarize
 PRUNERS = 'vla_pruner,fastv,sparsevlm,divprune,random,uniform'
 BUDGETS = 'all,50%,25%,12.5%,6.25%'
 #: One thread per process, because the processes fill the machine.  A new chunk at every control
-#: step, because the simulator's episodes are short: with more, most runs would be warm-up.
+#: step, because the simulator's episodes last only 4 to 125 of them.
 BASE = Parameters(threads=1, execution_horizon=1)
 QUICK = {'pruners': 'vla_pruner,random', 'budgets': 'all,25%,12.5%', 'episodes': 10}
 
@@ -54,9 +54,8 @@ def arguments() -> argparse.ArgumentParser:
     add('--set', action='append', default=[], metavar='NAME=VALUE', help='one parameter for all '
         'methods; may be given often (backend, checkpoint, ...); execution_horizon is 1 here')
     add('--env', default='sim', help='simulator: sim, or module:attribute of your own')
-    add('--warm-up', default='equal', choices=plans.WARM_UPS, help='equal = every method runs its '
-        'first temporal_window model runs unpruned, as VLA-Pruner must; own = only those that '
-        'must; default %(default)s')
+    add('--warm-up', default='settle', choices=plans.WARM_UPS, help='; '.join(
+        f'{name} = {text}' for name, text in plans.WARM_UPS.items()) + '; default %(default)s')
     add('--out', type=Path, default=Path('out/eval'), metavar='DIR', help='default %(default)s')
     add('--resume', default='automatic', choices=RESUME, help='never = refuse a folder that holds '
         'episodes; default %(default)s')
@@ -209,14 +208,21 @@ def make_pool(plan: Plan, options: argparse.Namespace, jobs: int) -> Pool:
 
 
 def meter(progress: Progress, total: int, before: int) -> Callable[[Dict[str, Any]], None]:
-    """Callback per finished episode: share done, time left."""
-    begin, done = time.monotonic(), 0
+    """Callback per finished episode: share done, time left.
+
+    Counted from the first episode on, because before it processes start and robots are built.
+    """
+    begin, done = 0.0, 0
 
     def on_row(row: Dict[str, Any]) -> None:
-        nonlocal done
+        nonlocal begin, done
+        begin = begin or time.monotonic()
         done += 1
-        left = (time.monotonic() - begin) / done * (total - before - done)
-        progress.show(before + done, f'{before + done}/{total} episodes, {duration(left)} left')
+        note = f'{before + done}/{total} episodes'
+        if done > 1:
+            left = (time.monotonic() - begin) / (done - 1) * (total - before - done)
+            note += f', {duration(left)} left'
+        progress.show(before + done, note)
     return on_row
 
 

@@ -24,9 +24,12 @@ FORMAT = 1
 FIRST_SEED = 900_000
 MOST_EPISODES = 2**31 - FIRST_SEED
 PACKAGES = ('torch', 'numpy', 'mujoco', 'metaworld')
-#: Who runs its first ``temporal_window`` model runs of an episode unpruned.  VLA-Pruner must, its
-#: memory is empty; ``equal`` makes all methods do so, else it would win or lose by that alone.
-WARM_UPS = ('equal', 'own')
+#: VLA-Pruner cannot prune before it has seen ``temporal_window`` unpruned runs.  In the short
+#: episodes of a simulator that alone would decide, so all methods are treated alike.
+WARM_UPS = {
+    'settle': 'before the robot moves, temporal_window unpruned runs fill the memories',
+    'equal': 'the first temporal_window runs of every method are unpruned',
+    'own': 'the methods that need unpruned runs at the beginning make them while moving'}
 OUTCOME_GROUPS = ('model', 'pruning', 'reuse', 'safety')
 OUTCOME_PARAMETERS = ('execution_horizon', 'gripper_hysteresis')
 #: ``checkpoint`` is replaced by a digest of its files, ``seed`` by that of the episode.
@@ -77,7 +80,7 @@ class Plan:
     parameters: Parameters
     tokens_per_image: int
     checkpoint_digest: str = ''
-    warm_up: str = 'equal'
+    warm_up: str = 'settle'
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
 
     def units(self) -> List[List[Job]]:

@@ -63,7 +63,8 @@ class RayActors(Pool):
             row: Row = ray.get(ready)
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
-            raise restore(type(cause).__name__, str(cause), str(error))
+            found = restore(type(cause).__name__, str(cause), str(error))
+            raise found from found.__cause__
         except ray.exceptions.RayError as error:
             raise BackendError(f'Ray worker {lane} ended: {error}') from error
         return [(lane, row)]

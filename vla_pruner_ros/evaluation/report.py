@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
+from vla_pruner_ros.evaluation.plan import WARM_UPS
 from vla_pruner_ros.evaluation.plots import plot_all
 
 STAGES = ('preprocess', 'vision', 'decoder', 'select', 'head')
@@ -40,8 +41,8 @@ def markdown(report: Dict[str, Any]) -> str:
         '# Closed-loop evaluation', '',
         f'{len(plan["tasks"])} task(s) x {plan["episodes_per_task"]} seeds (from '
         f'{plan["first_seed"]}) x {len(plan["variants"])} variants in `{plan["environment"]}`, '
-        f'lock step, {plan["conditions"]["warm_up"]} warm-up, plan `{plan["digest"]}`.'
-        f'{unfinished}', '', READING, '',
+        f'lock step, plan `{plan["digest"]}`. Warm-up: '
+        f'{WARM_UPS[plan["conditions"]["warm_up"]]}.{unfinished}', '', READING, '',
         '## Success', '', *success_table(report), '',
         '## Against the unpruned policy', '', *against_table(report), '',
         '## Cost', '', *cost_table(report), '',
@@ -104,8 +105,8 @@ def cautions(variants: Sequence[Dict[str, Any]]) -> List[str]:
         return []
     return ['', f'**Caution:** {len(short)} variant(s) dropped tokens in less than '
                 f'{SMALL_SHARE:.0%} of their model runs, because episodes are short (median '
-                f'{min(one["calls_median"] for one in short):.0f} calls) and begin with an '
-                'unpruned warm-up. A smaller `execution_horizon` gives more calls.']
+                f'{min(one["calls_median"] for one in short):.0f} calls) and begin unpruned. '
+                '`--warm-up settle` or a smaller `execution_horizon` prune more of them.']
 
 
 def comparisons(report: Dict[str, Any]) -> List[str]:

@@ -32,7 +32,7 @@ class WorkerSetup:
 
     environment: str
     parameters: Parameters
-    warm_up: str = 'equal'
+    warm_up: str = 'settle'
 
 
 class EpisodeWorker:
@@ -51,8 +51,7 @@ class EpisodeWorker:
         # Outputs in the simulator's unit: opening, 0 closed to 1 open.
         self._parameters = setup.parameters.changed(
             {'lock_step': True, 'gripper_open': 1.0, 'gripper_closed': 0.0})
-        self._unpruned_runs = (self._parameters.temporal_window if setup.warm_up == 'equal'
-                               else 0)
+        self._warm_up = setup.warm_up
         self._backend = load_backend(self._parameters)
         self._environment = environment_class(setup.environment)(self._backend.spec)
         PolicyEngine(self._backend, self._parameters).warm_up()  # its cost is not measured
@@ -61,31 +60,49 @@ class EpisodeWorker:
         """Run one episode; the answer is a row of the journal (see ``EpisodeRecord.row``)."""
         parameters = job.variant.apply(self._parameters).changed({'seed': job.seed})
         self._backend.reset()
-        hold = self._unpruned_runs
-        engine = PolicyEngine(self._backend, parameters.changed({'token_budget': 0}) if hold
-                              else parameters)
+        record = EpisodeRecord(job)
+        self._environment.start(job.task, job.seed)
+        record.path.append(self._environment.position)
+        try:
+            self._drive(parameters, record)
+        except UnsafeActionError:
+            record.error = 'unsafe_action'  # a robot would have stopped here
+        return record.row(self._environment.success)
+
+    def _drive(self, parameters: Parameters, record: 'EpisodeRecord') -> None:
+        environment, horizon = self._environment, parameters.execution_horizon
         builder = CommandBuilder(self._backend.spec, parameters)
-        environment, record = self._environment, EpisodeRecord(job)
-        environment.start(job.task, job.seed)
-        record.path.append(environment.position)
+        unpruned = self._parameters.temporal_window if self._warm_up == 'equal' else 0
+        engine = PolicyEngine(self._backend, parameters.changed({'token_budget': 0}) if unpruned
+                              else parameters)
+        if self._warm_up == 'settle' and parameters.pruner != 'none':
+            self._settle(engine, parameters)
         while not environment.done:
             observation = environment.observe()
-            try:
-                chunk, stats = engine.step(observation)
-            except UnsafeActionError:
-                record.error = 'unsafe_action'  # a robot would have stopped here
-                break
+            chunk, stats = engine.step(observation)
             record.steps.append(stats)
-            hold -= not stats.reused
-            if hold == 0:
+            unpruned -= not stats.reused
+            if unpruned == 0:
                 engine.update(parameters)
-            rows = environment.control_steps(builder.build(chunk, observation))
-            for row in rows[:parameters.execution_horizon]:
+            for row in environment.control_steps(builder.build(chunk, observation))[:horizon]:
                 environment.execute(row)
                 record.path.append(environment.position)
                 if environment.done:
                     break
-        return record.row(environment.success)
+
+    def _settle(self, engine: PolicyEngine, parameters: Parameters) -> None:
+        """Fill the pruner's memory on the first observation; nothing is executed.
+
+        With another execution horizon, so that the change back makes the engine forget these
+        actions: action reuse must not continue what was never executed.
+        """
+        horizon = parameters.execution_horizon
+        engine.update(parameters.changed({'token_budget': 0, 'reuse': False, 'execution_horizon':
+                                          horizon - 1 if horizon > 1 else 2}))
+        observation = self._environment.observe()
+        for _ in range(self._parameters.temporal_window):
+            engine.step(observation)
+        engine.update(parameters)
 
     def close(self) -> None:
         """Free simulator and policy."""
