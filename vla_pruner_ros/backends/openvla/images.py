@@ -10,8 +10,7 @@ AREA (sqrt(0.9) per side), stretched back bilinearly.  ``lanczos`` resizes as th
 pipeline did, for cameras that do not deliver the policy's size.
 """
 from dataclasses import dataclass
-import math
-from typing import Any, Mapping, Tuple
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -141,9 +140,3 @@ def _lanczos_weights(length: int, size: int) -> np.ndarray:
     inside = np.abs(distance) < LANCZOS_LOBES
     weights = np.where(inside, np.sinc(distance) * np.sinc(distance / LANCZOS_LOBES), 0.0)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
-
-
-def crop_side() -> Tuple[float, float]:
-    """First and last coordinate (share of the side) that the centre crop keeps."""
-    side = math.sqrt(CROP_AREA)
-    return (1 - side) / 2, (1 + side) / 2
