@@ -2,6 +2,7 @@
 
 Optional: needs ``ray`` here and this package, at the same version, on every node.
 """
+import os
 from typing import Any, Dict, List, Tuple
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError, MissingDependencyError
@@ -10,6 +11,7 @@ from vla_pruner_ros.evaluation.plan import Job
 from vla_pruner_ros.evaluation.pools import Pool, restore, Row, WORKER
 
 LOCAL = 'local'
+OWN_MEMORY = 100 * 2**20  # bytes; rows are small
 
 
 class RayActors(Pool):
@@ -36,10 +38,13 @@ class RayActors(Pool):
         self._ray = ray
         self.lanes = count
         self._running: Dict[Any, int] = {}
+        own = {'num_cpus': count, 'include_dashboard': False, 'object_store_memory': OWN_MEMORY}
+        os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # nothing is reported to anybody
         try:
-            ray.init(address=None if address == LOCAL else address,
-                     num_cpus=count if address == LOCAL else None, include_dashboard=False
-                     if address == LOCAL else None, log_to_driver=False)
+            if address == LOCAL:
+                ray.init(address=LOCAL, log_to_driver=False, **own)
+            else:
+                ray.init(address=address, log_to_driver=False)
         except Exception as error:  # Ray raises connection, value and its own errors here
             raise ConfigError(f'no Ray cluster at {address!r}: {error}') from error
         available = int(ray.cluster_resources().get('CPU', 0))
