@@ -141,8 +141,8 @@ class PolicyRunner:
         """Time after an observation in which none is due: the executed part of its chunk."""
         if self.parameters.lock_step or requested:
             return 0
-        # Half a control step of slack: camera and control periods need not divide each other.
-        steps = min(self.parameters.execution_horizon, self.spec.action_horizon) - 0.5
+        # Some slack for jitter, but a camera three times as fast must not squeeze a step in.
+        steps = min(self.parameters.execution_horizon, self.spec.action_horizon) - 0.25
         return round(steps * self.spec.control_dt * SECOND)
 
     def _answer(self, observation: Observation, resets: Tuple[str, ...],
