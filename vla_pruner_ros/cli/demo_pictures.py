@@ -69,7 +69,7 @@ def summary(path: Path, lines: Sequence[Row]) -> None:
     blocks = list(dict.fromkeys(row.block for row in lines))
     cells: Dict[Tuple[str, str], Row] = {(row.task, row.block): row for row in lines}
     over_all = 'all tasks' if len(tasks) > 1 else tasks[0]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout='constrained')
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout='constrained')
     width = 0.8 / len(blocks)
     for number, block in enumerate(blocks):
         places = np.arange(len(tasks)) + (number - (len(blocks) - 1) / 2) * width
@@ -77,10 +77,12 @@ def summary(path: Path, lines: Sequence[Row]) -> None:
         bars = left.bar(places, shares, width * 0.92, label=block)
         left.bar_label(bars, [f'{cells[task, block].solved}/{cells[task, block].episodes}'
                               for task in tasks], fontsize=7)
-    left.set_xticks(np.arange(len(tasks)), tasks, fontsize=8)
-    left.set_ylim(0, 112)
+    left.set_xticks(np.arange(len(tasks)), [task.removesuffix('-v3').replace('-', '\n')
+                                            for task in tasks], fontsize=8)
+    left.set_ylim(0, 108)
     left.set_ylabel('episodes solved (%)')
-    left.legend(title='tokens kept', fontsize=8, title_fontsize=8, ncols=2)
+    left.legend(title='tokens kept', fontsize=8, title_fontsize=8, ncols=len(blocks),
+                loc='lower center', bbox_to_anchor=(0.5, 1.0))
     bottom = np.zeros(len(blocks))
     for stage in ('preprocess', 'vision', 'decoder', 'head'):
         values = np.array([cells[over_all, block].stages_ms.get(stage, 0.0) for block in blocks])
@@ -93,6 +95,6 @@ def summary(path: Path, lines: Sequence[Row]) -> None:
     right.set_xlim(0, max(bottom.max(), 1e-3) * 1.7)
     right.invert_yaxis()
     right.set_xlabel('median milliseconds per model run')
-    right.legend(fontsize=8)
+    right.legend(fontsize=8, ncols=4, loc='lower center', bbox_to_anchor=(0.5, 1.0))
     figure.savefig(path, dpi=110)
     plt.close(figure)
