@@ -25,7 +25,7 @@ EXTRAS = {
         'ros-lifecycle-msgs==2.0.3',
     ],
     'sim': OPENCV + ['metaworld==3.1.1', 'packaging', 'matplotlib>=3.5'],
-    'replay': OPENCV + ['rosbags>=0.11', 'rosbags-image>=0.10', 'matplotlib>=3.5'],
+    'replay': OPENCV + ['rosbags>=0.11', 'matplotlib>=3.5'],
     'hf': ['transformers>=4.50,<6'],
     'openvla': ['tokenizers>=0.15', 'pillow>=9'],
     'hub': ['huggingface-hub>=0.23'],

@@ -59,6 +59,7 @@ def _node(context):
     return [LifecycleNode(
         package='vla_pruner_ros', executable='pruned_policy', name=value('node_name'),
         namespace=value('namespace'), output='screen', emulate_tty=True,
+        sigterm_timeout='15',  # a policy that is being loaded or a busy machine needs its time
         parameters=[params_file, overrides],
         ros_arguments=['--log-level', value('log_level')])]
 
