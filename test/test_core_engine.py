@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from vla_pruner_ros.core.engine import PolicyEngine
-from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError, UnsafeActionError
+from vla_pruner_ros.core.errors import (
+    AnswerError,
+    BackendError,
+    ConfigError,
+    InputError,
+    UnsafeActionError,
+)
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.types import CameraSpec
 
@@ -214,6 +220,41 @@ def test_warm_up_of_a_method_without_memory_runs_twice():
     engine = make_engine()
     engine.warm_up()
     assert engine.backend.calls == 2
+
+
+class NonsenseFor(ToyBackend):
+    """Answers its first ``runs`` inputs with something that is no action."""
+
+    def __init__(self, runs):
+        super().__init__()
+        self.runs = runs
+
+    def predict_action_chunk(self, observation, selector):
+        if self.calls < self.runs:
+            self.fail = AnswerError('token 13 is no action')
+        return super().predict_action_chunk(observation, selector)
+
+
+def test_warm_up_takes_nonsense_as_an_answer_to_noise_and_leaves_no_trace():
+    engine = make_engine(NonsenseFor(100), pruner='vla_pruner')
+    engine.warm_up()
+    assert engine.backend.calls == 2
+    assert (engine.steps, dict(engine.resets)) == (0, {})
+
+
+def test_warm_up_goes_on_after_one_unusable_answer():
+    engine = make_engine(NonsenseFor(1), pruner='vla_pruner', temporal_window=3)
+    engine.warm_up()
+    assert engine.backend.selectors[-1].unpruned_reason == ''  # it has run pruned
+
+
+def test_a_step_still_refuses_an_answer_that_is_no_action():
+    engine = make_engine(NonsenseFor(1))
+    with pytest.raises(AnswerError, match='token 13'):
+        engine.step(observation())
+    assert engine.resets['backend_error'] == 1
+    engine.step(observation())
+    assert engine.steps == 1
 
 
 def test_warm_up_shows_a_broken_policy():

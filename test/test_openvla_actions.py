@@ -8,7 +8,7 @@ from vla_pruner_ros.backends.openvla.actions import (
     read_bounds,
 )
 from vla_pruner_ros.backends.openvla.datasets import action_names, facts, state_names
-from vla_pruner_ros.core.errors import BackendError, ConfigError
+from vla_pruner_ros.core.errors import AnswerError, ConfigError
 
 
 def test_the_highest_token_is_the_lowest_value():
@@ -24,7 +24,7 @@ def test_the_lowest_token_shares_the_highest_value():
 
 @pytest.mark.parametrize('token', [2, 31743, 32000, 32063])
 def test_a_token_that_is_no_action_is_refused_with_the_range(token):
-    with pytest.raises(BackendError, match=f'token {token},.*31744 to 31999'):
+    with pytest.raises(AnswerError, match=f'token {token},.*31744 to 31999'):
         ActionTokens().decode([31800, token])
 
 

@@ -32,9 +32,15 @@ class Prediction:
 
 
 class Backend(ABC):
-    """One loaded policy."""
+    """One loaded policy.
+
+    Attributes:
+        spec: what it needs and gives.
+        memory: one line for the log about the memory it takes; may be empty.
+    """
 
     spec: PolicySpec
+    memory: str = ''
 
     @abstractmethod
     def predict_action_chunk(self, observation: Observation,
@@ -42,7 +48,8 @@ class Backend(ABC):
         """Run the model once.
 
         Raises:
-            BackendError: the model cannot answer (e.g. a token outside the action range).
+            AnswerError: the model ran, its answer is no action (e.g. a token outside their range).
+            BackendError: the model cannot run.
         """
 
     def example_observation(self) -> Observation:

@@ -16,7 +16,12 @@ from typing import Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from vla_pruner_ros.backends.base import Backend, Prediction
-from vla_pruner_ros.core.errors import BackendError, UnsafeActionError, VlaPrunerError
+from vla_pruner_ros.core.errors import (
+    AnswerError,
+    BackendError,
+    UnsafeActionError,
+    VlaPrunerError,
+)
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.reuse import INSTRUCTION, REUSED, ReuseGate, thumbnail
@@ -30,6 +35,8 @@ PRUNER_PARAMETERS = ('pruner', 'prune_layer', 'preset', 'semantic_query', 'actio
                      'refresh_period', 'seed')
 #: Most model runs that ``warm_up`` spends on getting past the unpruned first steps.
 WARM_UP_RUNS = 8
+#: Unusable answers after which ``warm_up`` has seen enough of the model.
+WARM_UP_ANSWERS = 2
 
 
 class PolicyEngine:
@@ -94,16 +101,24 @@ class PolicyEngine:
         """Run the model on a made-up observation until it has also run pruned, then forget it.
 
         At least twice, because the first run pays for allocation.  All memories are cleared after
-        it.
+        it.  A trained policy may answer noise with something that is no action: it has run then,
+        which is all that is wanted here.
 
         Raises:
             BackendError: the policy cannot run; better known now than in motion.
         """
         observation = self.backend.example_observation()
         self._take_up()
+        unusable = 0
         for run in range(WARM_UP_RUNS):
             selector = self._selector()
-            self._predict(observation, selector)
+            try:
+                self._run(observation, selector)
+            except AnswerError:  # without an answer no memory is filled: no use in going on
+                unusable += 1
+                if unusable == WARM_UP_ANSWERS:
+                    break
+                continue
             if run >= 1 and selector.unpruned_reason not in ('warm_up', 'refresh'):
                 break
         self._clear('warm_up')
@@ -155,18 +170,22 @@ class PolicyEngine:
     def _predict(self, observation: Observation, selector: TokenSelector) -> Prediction:
         """Run the model; whatever goes wrong, no half-updated memory survives it."""
         try:
-            prediction = self.backend.predict_action_chunk(observation, selector)
-            check_actions(prediction.actions, self.spec)
+            return self._run(observation, selector)
         except UnsafeActionError:
             self.reset('unsafe_action')
             raise
         except BackendError:
             self.reset('backend_error')
             raise
-        except VlaPrunerError:  # an unusable input: it is dropped, no memory was touched
+
+    def _run(self, observation: Observation, selector: TokenSelector) -> Prediction:
+        """Run the model and check its actions; memories are the caller's business."""
+        try:
+            prediction = self.backend.predict_action_chunk(observation, selector)
+            check_actions(prediction.actions, self.spec)
+        except VlaPrunerError:  # of these an unusable input is dropped, no memory was touched
             raise
         except Exception as error:
-            self.reset('backend_error')
             raise BackendError(f'policy {self.spec.name!r} failed: '
                                f'{type(error).__name__}: {error}') from error
         self._runs += 1

@@ -22,6 +22,10 @@ class BackendError(VlaPrunerError, RuntimeError):
     """A checkpoint does not fit, or a policy failed while computing."""
 
 
+class AnswerError(BackendError):
+    """The policy ran, but its answer to this input is no action; another input may do."""
+
+
 class UnsafeActionError(VlaPrunerError, ValueError):
     """A computed action must not reach the robot (non-finite, wrong shape)."""
 

@@ -11,7 +11,7 @@ from typing import Any, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from vla_pruner_ros.core.errors import BackendError, ConfigError
+from vla_pruner_ros.core.errors import AnswerError, ConfigError
 
 #: Statistics that may be the two ends of the normalised range: 'quantiles' or 'min_max'.
 BOUNDS = {'quantiles': ('q01', 'q99'), 'min_max': ('min', 'max')}
@@ -34,13 +34,13 @@ class ActionTokens:
         """Return ``token``.
 
         Raises:
-            BackendError: not an action token.
+            AnswerError: not an action token.
         """
         if not self.first <= token <= self.last:
-            raise BackendError(f'the model answered with token {token}, which is not an action '
-                               f'(action tokens are {self.first} to {self.last}); is the '
-                               'checkpoint a robot policy, and the instruction one that it was '
-                               'trained for?')
+            raise AnswerError(f'the model answered with token {token}, which is not an action '
+                              f'(action tokens are {self.first} to {self.last}); is the '
+                              'checkpoint a robot policy, and the instruction one that it was '
+                              'trained for?')
         return token
 
     def decode(self, tokens: Sequence[int]) -> np.ndarray:
@@ -50,7 +50,7 @@ class ActionTokens:
         255 centres.
 
         Raises:
-            BackendError: one is not an action token.
+            AnswerError: one is not an action token.
         """
         index = self.last - np.array([self.check(one) for one in tokens])
         return np.asarray(self.centers[np.clip(index, 0, len(self.centers) - 1)])

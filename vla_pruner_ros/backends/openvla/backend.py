@@ -73,8 +73,8 @@ class OpenVlaBackend(PrismaticBackend):
 
         Raises:
             InputError: the camera or the instruction cannot be used.
-            BackendError: a token outside the action range, or a selector that asks for what this
-                decoder does not have.
+            AnswerError: a token outside the action range.
+            BackendError: a selector that asks for what this decoder does not have.
         """
         clock = StageClock(self.device)
         pixels = self.pixels(observation)
