@@ -141,3 +141,13 @@ def test_the_deviation_compares_the_steps_that_both_paths_have():
     assert found['mean'] == pytest.approx(0.02) and found['max'] == pytest.approx(0.05)
     assert deviation(reference, path) == found
     assert deviation(reference, np.zeros((0, 3))) == {'mean': 0.0, 'max': 0.0}
+
+
+def test_the_package_imports_without_ros_and_loads_no_simulator():
+    code = ('import importlib, pkgutil, sys; sys.modules["rclpy"] = None\n'
+            'import vla_pruner_ros.evaluation as package\n'
+            'for one in pkgutil.iter_modules(package.__path__):\n'
+            '    importlib.import_module(f"{package.__name__}.{one.name}")\n'
+            'print([n for n in ("ray", "mujoco", "metaworld", "matplotlib") if n in sys.modules])')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout == '[]\n', done.stderr

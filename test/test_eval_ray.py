@@ -59,6 +59,12 @@ def test_errors_and_deaths_on_a_node_are_named(cluster, tmp_path):
         run(tmp_path, cluster.address, {'die': job})
 
 
+def test_a_cluster_that_is_not_there_is_refused_at_once():
+    for address in ('127.0.0.1:1', 'ray://127.0.0.1:1'):
+        with pytest.raises(ConfigError, match=f"no Ray cluster at '{address}'"):
+            RayActors(address, 1, {}, WORKER)
+
+
 def test_a_cluster_that_is_too_small_is_refused(cluster):
     with pytest.raises(ConfigError, match='has 2 CPUs.*got 3'):
         RayActors(cluster.address, 3, {}, WORKER)

@@ -29,7 +29,7 @@ BUDGETS = 'all,50%,25%,12.5%,6.25%'
 #: One thread per process, because the processes fill the machine.  A new chunk at every control
 #: step, because the simulator's episodes last only 4 to 125 of them.
 BASE = Parameters(threads=1, execution_horizon=1)
-QUICK = {'pruners': 'vla_pruner,random', 'budgets': 'all,25%,12.5%', 'episodes': 10}
+QUICK = {'pruners': 'vla_pruner,random', 'budgets': 'all,25%,12.5%', 'episodes': 8}
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 Optional: needs ``ray`` here and this package, at the same version, on every node.
 """
 import os
+import socket
 from typing import Any, Dict, List, Tuple
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError, MissingDependencyError
@@ -11,6 +12,7 @@ from vla_pruner_ros.evaluation.plan import Job
 from vla_pruner_ros.evaluation.pools import Pool, restore, Row, WORKER
 
 LOCAL = 'local'
+CONNECT_TIMEOUT = 10.0  # seconds
 OWN_MEMORY = 100 * 2**20  # bytes; rows are small
 
 
@@ -44,6 +46,7 @@ class RayActors(Pool):
             if address == LOCAL:
                 ray.init(address=LOCAL, log_to_driver=False, **own)
             else:
+                knock(address)
                 ray.init(address=address, log_to_driver=False)
         except Exception as error:  # Ray raises connection, value and its own errors here
             raise ConfigError(f'no Ray cluster at {address!r}: {error}') from error
@@ -79,6 +82,17 @@ class RayActors(Pool):
         for actor in self._actors:
             self._ray.kill(actor)
         self._ray.shutdown()
+
+
+def knock(address: str) -> None:
+    """Ask whether anybody listens at ``host:port``; Ray itself would try for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.rpartition('://')[2].rpartition(':')
+    if port.isdigit():
+        socket.create_connection((host.strip('[]'), int(port)), CONNECT_TIMEOUT).close()
 
 
 class Actor:

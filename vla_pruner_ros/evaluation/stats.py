@@ -61,7 +61,8 @@ def mcnemar(pairs: Pairs) -> float:
     """Two-sided exact McNemar p-value (McNemar 1947): a sign test on the discordant pairs."""
     trials, fewer = pairs.first + pairs.second, min(pairs.first, pairs.second)
     tail = sum(math.comb(trials, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2 ** trials)  # whole numbers: exact for any number of trials
+    whole: int = 2 ** trials  # whole numbers: exact for any number of trials
+    return min(1.0, 2 * tail / whole)
 
 
 def difference_interval(pairs: Pairs, z: float = Z95) -> Tuple[float, float]:
@@ -93,7 +94,7 @@ def _correlation(pairs: Pairs) -> float:
                * (pairs.both + pairs.second) * (pairs.first + pairs.neither))
     if not product:
         return 0.0
-    numerator = pairs.both * pairs.neither - pairs.first * pairs.second
+    numerator: float = pairs.both * pairs.neither - pairs.first * pairs.second
     if numerator > 0:
         numerator = max(0.0, numerator - pairs.episodes / 2)
     return numerator / math.sqrt(product)
