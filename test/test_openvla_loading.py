@@ -48,7 +48,8 @@ def edit(folder, change):
 
 
 def load(folder, dtype='auto'):
-    return load_model(read_checkpoint(folder), True, CPU, dtype)
+    parameters = Parameters().changed({'dtype': dtype})
+    return load_model(read_checkpoint(folder), True, CPU, parameters).model
 
 
 def test_every_used_tensor_arrives_and_nothing_stays_without_memory(folder):

@@ -36,7 +36,8 @@ def load_backend(parameters: Parameters) -> Backend:
     """Load the policy that ``parameters`` names (backend, checkpoint, device, threads).
 
     Raises:
-        ConfigError: unknown backend, missing checkpoint directory or file, no such device.
+        ConfigError: unknown backend, missing checkpoint directory or file, no such device, or an
+            option that the backend does not have.
         BackendError: the checkpoint does not fit; the message names every wrong tensor.
     """
     found = backend_class(parameters.backend)
@@ -44,6 +45,9 @@ def load_backend(parameters: Parameters) -> Backend:
     with_options = getattr(found, 'from_parameters', None)
     if with_options is None and checkpoint is not None and not checkpoint.is_dir():
         raise ConfigError(f'checkpoint is {parameters.checkpoint!r}, which is not a directory')
+    if with_options is None and parameters.quantization != 'none':
+        raise ConfigError(f'quantization is {parameters.quantization!r}; the backend '
+                          f"{parameters.backend!r} accepts only 'none'")
     import torch
 
     from vla_pruner_ros.backends.loading import torch_device

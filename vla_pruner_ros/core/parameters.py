@@ -40,6 +40,9 @@ class Parameters:
     dtype: str = _param('auto', 'model', 'Precision of the weights; auto = that of the '
                         'checkpoint. The shipped policy is always float32.',
                         choices=('auto', 'float32', 'bfloat16', 'float16'))
+    quantization: str = _param('none', 'model', "Weights of the language model's layers in 8 or 4 "
+                               'bits (OpenVLA only; needs torchao, int4 also a GPU).',
+                               choices=('none', 'int8', 'int4'))
     unnorm_key: str = _param('', 'model', 'Data set whose statistics scale the actions; needed '
                              'where a checkpoint has several.')
     center_crop: bool = _param(False, 'model', 'Show the policy the middle 0.9 of the image area: '

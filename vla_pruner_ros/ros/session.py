@@ -83,6 +83,8 @@ class Session:
         self._stack.callback(self.worker.close)
         backend = self.worker.call(lambda: load(parameters))
         self._stack.callback(self.worker.call, backend.close)
+        if backend.memory:
+            self.node.get_logger().info(backend.memory)
         self.spec = backend.spec
         self.runner = self.worker.call(lambda: PolicyRunner(backend, parameters))
         self.revision = revision

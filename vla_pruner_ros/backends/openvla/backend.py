@@ -63,8 +63,10 @@ class OpenVlaBackend(PrismaticBackend):
                               f'{", ".join(one.name for one in checkpoint.components.values())}); '
                               "set backend to 'openvla_oft'")
         data = read_data_set(checkpoint, parameters, epsilon=0.0)
-        model = load_model(checkpoint, True, device, parameters.dtype)
-        return cls(checkpoint, model, data, parameters)
+        loaded = load_model(checkpoint, True, device, parameters)
+        backend = cls(checkpoint, loaded.model, data, parameters)
+        backend.memory = loaded.memory()
+        return backend
 
     @torch.inference_mode()
     def predict_action_chunk(self, observation: Observation,

@@ -27,15 +27,20 @@ from vla_pruner_ros.backends.openvla.layout import (
     unused,
 )
 from vla_pruner_ros.backends.openvla.memory import (
+    amount,
     available,
     check_memory,
     dtype_of,
     estimate,
+    held,
     Need,
+    needs,
 )
 from vla_pruner_ros.backends.openvla.model import OpenVlaModel
+from vla_pruner_ros.backends.openvla.quantize import WeightQuantizer
 from vla_pruner_ros.backends.openvla.weights import check_fit, fill, fold_lora, Source
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameters import Parameters
 
 CONFIG_NAME, PROCESSOR_NAME = 'config.json', 'preprocessor_config.json'
 STATISTICS_NAME, TOKENIZER_NAME = 'dataset_statistics.json', 'tokenizer.json'
@@ -139,33 +144,66 @@ def build(checkpoint: Checkpoint, lm_head: bool, shapes_only: bool
     return model, sources
 
 
-def load_model(checkpoint: Checkpoint, lm_head: bool, device: torch.device, dtype: str,
-               images: int = 1, beside: int = 0) -> OpenVlaModel:
+@dataclass(frozen=True)
+class Loaded:
+    """A network on its device.
+
+    Attributes:
+        model: the network.
+        quantization: of its decoder's linear layers.
+        need: memory planned for it.
+        free: bytes that were free on the device before; None = not known.
+    """
+
+    model: OpenVlaModel
+    quantization: str
+    need: Need
+    free: Optional[int]
+
+    def memory(self, *beside: nn.Module) -> str:
+        """Needed, available and really held memory in one line."""
+        weight = self.model.projector.fc1.weight
+        parts = held((self.model, *beside), self.quantization)
+        return (f'the model {needs(self.need, weight.device, weight.dtype, self.quantization)}; '
+                f'{amount(self.free) if self.free is not None else "unknown"} were available; '
+                'weights loaded: '
+                + ', '.join(f'{amount(size)} in {name}' for name, size in sorted(parts.items())))
+
+
+def load_model(checkpoint: Checkpoint, lm_head: bool, device: torch.device,
+               parameters: Parameters, images: int = 1, beside: int = 0) -> Loaded:
     """Load the network onto ``device``.
 
     Args:
         checkpoint: from ``read_checkpoint``.
         lm_head: load the output layer.
         device: where to.
-        dtype: ``'auto'`` or a precision.
+        parameters: ``dtype`` and ``quantization``.
         images: cameras, for the memory plan.
         beside: weights that will be loaded beside the model, for the memory plan.
 
     Raises:
-        ConfigError: unknown precision, or a configuration this backend does not read.
+        ConfigError: unknown precision, a quantization that does not work here, or a configuration
+            this backend does not read.
+        MissingDependencyError: quantization without its library.
         NotEnoughMemoryError: it does not fit on the device.
         BackendError: tensors are missing, misshaped, unexpected or not finite; each is named.
     """
-    precision = dtype_of(dtype, checkpoint.stored_dtype)
+    precision = dtype_of(parameters.dtype, checkpoint.stored_dtype)
     model, sources = build(checkpoint, lm_head, shapes_only=False)
-    need = memory_need(model, precision, images, beside)
-    check_memory(need, device, precision, available(device))
-    fill(model, sources, device, precision)
+    kind, rounding = parameters.quantization, {}
+    if kind != 'none':
+        quantizer = WeightQuantizer(kind, model.shape.decoder, device, precision)
+        rounding = {'loaded': quantizer.loaded}
+    need, free = memory_need(model, precision, images, beside, kind), available(device)
+    check_memory(need, device, precision, free, kind)
+    fill(model, sources, device, precision, **rounding)
     model.recompute_buffers(device)
-    return model.eval()
+    return Loaded(model.eval(), kind, need, free)
 
 
-def memory_need(model: OpenVlaModel, dtype: torch.dtype, images: int, beside: int = 0) -> Need:
+def memory_need(model: OpenVlaModel, dtype: torch.dtype, images: int, beside: int = 0,
+                quantization: str = 'none') -> Need:
     """Bytes that a network (built without memory) will need in ``dtype``, working memory included.
 
     Args:
@@ -173,11 +211,12 @@ def memory_need(model: OpenVlaModel, dtype: torch.dtype, images: int, beside: in
         dtype: precision.
         images: cameras.
         beside: weights held beside it.
+        quantization: of the decoder's linear layers.
     """
     shape = model.shape
     rows = images * shape.towers[0].grid ** 2 + PLANNED_TEXT_ROWS
     values = sum(one.numel() for one in model.parameters()) + beside
-    return estimate(values, shape, dtype, rows, cached=shape.lm_head)
+    return estimate(values, shape, dtype, rows, shape.lm_head, quantization)
 
 
 def load_component(checkpoint: Checkpoint, stem: str, model: nn.Module, device: torch.device,

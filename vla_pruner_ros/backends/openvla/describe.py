@@ -1,12 +1,15 @@
 """A checkpoint in words and numbers, from its JSON files and tensor headers alone."""
 from typing import Any, Dict, List, Mapping
 
+import torch
+
 from vla_pruner_ros.backends.openvla.actions import read_bounds
 from vla_pruner_ros.backends.openvla.checkpoint import build, Checkpoint, memory_need
 from vla_pruner_ros.backends.openvla.common import ROLES
 from vla_pruner_ros.backends.openvla.datasets import action_names, facts, state_names
 from vla_pruner_ros.backends.openvla.files import read_component
 from vla_pruner_ros.backends.openvla.memory import amount, PRECISIONS
+from vla_pruner_ros.backends.openvla.model import OpenVlaModel
 from vla_pruner_ros.core.errors import ConfigError
 
 
@@ -47,10 +50,16 @@ def describe(checkpoint: Checkpoint) -> Dict[str, Any]:
         'statistics': {key: _data_set(key, block)
                        for key, block in sorted(checkpoint.statistics.items())},
         'weights': {'used': used + beside, 'never_used': idle},
-        'memory': {name: {**memory_need(model, dtype, 1, beside)._asdict(),
-                          'total': memory_need(model, dtype, 1, beside).total}
-                   for name, dtype in PRECISIONS.items()},
+        'memory': _memory(model, beside),
     }
+
+
+def _memory(model: OpenVlaModel, beside: int) -> Dict[str, Dict[str, int]]:
+    """Bytes by precision; with int8 and int4 everything but the decoder's layers in bfloat16."""
+    needs = {name: memory_need(model, dtype, 1, beside) for name, dtype in PRECISIONS.items()}
+    needs.update({kind: memory_need(model, torch.bfloat16, 1, beside, kind)
+                  for kind in ('int8', 'int4')})
+    return {name: {**one._asdict(), 'total': one.total} for name, one in needs.items()}
 
 
 def _data_set(key: str, block: Any) -> Dict[str, Any]:

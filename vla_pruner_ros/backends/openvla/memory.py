@@ -3,18 +3,25 @@
 Running out of memory half-way through loading takes the whole robot computer with it, so it is
 refused beforehand, by name.
 """
+from collections import Counter
 from pathlib import Path
-from typing import Mapping, NamedTuple, Optional
+from typing import Counter as CounterType
+from typing import Iterable, Mapping, NamedTuple, Optional
 
 import torch
+from torch import nn
 
 from vla_pruner_ros.backends.openvla.model import ModelShape
+from vla_pruner_ros.backends.openvla.quantize import decoder_linears, rounded_bytes
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 
 GIB = 2.0 ** 30
 #: Bytes per value of the precisions a model may be loaded in.
 PRECISIONS: Mapping[str, torch.dtype] = {
     'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+#: Bytes per weight that rounding one layer takes beside it (float32 copies; measured 8.1 with
+#: torchao 0.18 on a CPU).
+ROUNDING = 9
 
 
 class NotEnoughMemoryError(BackendError):
@@ -47,7 +54,7 @@ def dtype_of(name: str, stored: str) -> torch.dtype:
 
 
 def estimate(values: int, shape: ModelShape, dtype: torch.dtype, rows: int,
-             cached: bool = True) -> Need:
+             cached: bool = True, quantization: str = 'none') -> Need:
     """Bytes needed to hold and run a model.
 
     Args:
@@ -56,14 +63,22 @@ def estimate(values: int, shape: ModelShape, dtype: torch.dtype, rows: int,
         dtype: of weights and activations.
         rows: longest sequence.
         cached: keys and values are kept (autoregressive decoding).
+        quantization: of the linear layers of the decoder: ``'none'``, ``'int8'`` or ``'int4'``.
     """
     size, decoder = dtype.itemsize if hasattr(dtype, 'itemsize') else _size(dtype), shape.decoder
     kept = 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_dim
     # Widest moment of a layer: gate, up and product of the feed-forward network, beside the
     # residual stream; attention weights are never materialised.  The towers need less.
     layer = rows * (3 * decoder.intermediate_size + 6 * decoder.hidden_size)
-    return Need(values * size, kept * rows * size if cached else 0,
-                layer * size + shape.vocab * 4 * 2)
+    weights, workspace = values * size, layer * size + shape.vocab * 4 * 2
+    if quantization != 'none':
+        linears = decoder_linears(decoder)
+        rounded = decoder.num_hidden_layers * sum(one.values for one in linears)
+        weights += rounded_bytes(decoder, quantization) - rounded * size
+        # The largest layer: being rounded while loading, or widened again while it is used.
+        largest = max(one.values for one in linears)
+        workspace = max(workspace + largest * size, largest * (ROUNDING + size))
+    return Need(weights, kept * rows * size if cached else 0, workspace)
 
 
 def _size(dtype: torch.dtype) -> int:
@@ -103,20 +118,42 @@ def _control_group(folder: Path = Path('/sys/fs/cgroup')) -> Optional[int]:
         return None
 
 
-def check_memory(need: Need, device: torch.device, dtype: torch.dtype,
-                 free: Optional[int]) -> None:
+def check_memory(need: Need, device: torch.device, dtype: torch.dtype, free: Optional[int],
+                 quantization: str = 'none') -> None:
     """Refuse a model that does not fit.
 
     Raises:
         NotEnoughMemoryError: with needed and available amounts.
     """
     if free is not None and need.total > free:
-        name = str(dtype).rpartition('.')[2]
-        raise NotEnoughMemoryError(
-            f'the model needs {amount(need.total)} on {device} in {name} (weights '
-            f'{amount(need.weights)}, keys and values {amount(need.cache)}, workspace '
-            f'{amount(need.workspace)}), {amount(free)} are available; use a smaller dtype or '
-            'another device')
+        smaller = {'none': 'int8', 'int8': 'int4' if device.type == 'cuda' else ''}
+        way = smaller.get(quantization)
+        ways = f'quantization {way}, a smaller dtype or' if way else 'a smaller dtype or'
+        raise NotEnoughMemoryError(f'the model {needs(need, device, dtype, quantization)}, '
+                                   f'{amount(free)} are available; use {ways} '
+                                   'another device')
+
+
+def needs(need: Need, device: torch.device, dtype: torch.dtype, quantization: str) -> str:
+    """Say what is needed, and for what."""
+    name = str(dtype).rpartition('.')[2]
+    name += '' if quantization == 'none' else f' and {quantization}'
+    return (f'needs {amount(need.total)} on {device} in {name} (weights {amount(need.weights)}, '
+            f'keys and values {amount(need.cache)}, workspace {amount(need.workspace)})')
+
+
+def held(modules: Iterable[nn.Module], quantization: str) -> 'CounterType[str]':
+    """Bytes that the parameters of ``modules`` really take, by precision."""
+    found: 'CounterType[str]' = Counter()
+    for module in modules:
+        for one in module.parameters():
+            flatten = getattr(one, '__tensor_flatten__', None)  # of tensors made of tensors
+            if flatten is None:
+                found[str(one.dtype).rpartition('.')[2]] += one.numel() * one.element_size()
+                continue
+            parts = [getattr(one, name) for name in flatten()[0]]
+            found[quantization] += sum(part.numel() * part.element_size() for part in parts)
+    return found
 
 
 def amount(count: int) -> str:

@@ -99,15 +99,17 @@ class OftBackend(PrismaticBackend):
         projector, bounds = _proprioception(checkpoint, parameters, data, width)
         extra = [head, *([projector] if projector else [])]
         beside = sum(one.numel() for part in extra for one in part.parameters())
-        model = load_model(checkpoint, False, device, parameters.dtype,
-                           images=parameters.policy_images, beside=beside)
-        dtype = model.projector.fc1.weight.dtype
+        loaded = load_model(checkpoint, False, device, parameters,
+                            images=parameters.policy_images, beside=beside)
+        dtype = loaded.model.projector.fc1.weight.dtype
         load_component(checkpoint, 'action_head', head, device, dtype)
         proprio = None
         if projector is not None and bounds is not None:
             load_component(checkpoint, 'proprio_projector', projector, device, dtype)
             proprio = Proprioception(projector, bounds)
-        return cls(checkpoint, model, head, proprio, data, parameters)
+        backend = cls(checkpoint, loaded.model, head, proprio, data, parameters)
+        backend.memory = loaded.memory(*extra)
+        return backend
 
     @torch.inference_mode()
     def predict_action_chunk(self, observation: Observation,

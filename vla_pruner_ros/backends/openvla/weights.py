@@ -107,8 +107,16 @@ def check_fit(model: nn.Module, sources: Mapping[str, Source], ignored: Callable
 
 
 def fill(model: nn.Module, sources: Mapping[str, Source], device: torch.device,
-         dtype: torch.dtype) -> None:
+         dtype: torch.dtype, loaded: Callable[[str, nn.Module], None] = lambda name, owner: None
+         ) -> None:
     """Give every parameter of ``model`` its value (names and shapes were checked before).
+
+    Args:
+        model: built on the meta device.
+        sources: where the values come from, by parameter name.
+        device: where to.
+        dtype: precision.
+        loaded: told the name and the module of each parameter that has its value now.
 
     Raises:
         BackendError: values that are not finite in ``dtype``, or a file that cannot be read.
@@ -125,6 +133,8 @@ def fill(model: nn.Module, sources: Mapping[str, Source], device: torch.device,
                 broken.append(name)
             owner, _, leaf = name.rpartition('.')
             setattr(modules[owner], leaf, nn.Parameter(value, requires_grad=False))
+            del value  # before the next one is read, and before this one may be replaced
+            loaded(name, modules[owner])
     if broken:
         raise BackendError(f'values that are not finite in {dtype}: {listed(broken)}')
 
