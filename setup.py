@@ -29,6 +29,7 @@ EXTRAS = {
     'hf': ['transformers>=4.50,<6'],
     'openvla': ['tokenizers>=0.15', 'pillow>=9'],
     'hub': ['huggingface-hub>=0.23'],
+    'quant': ['torchao>=0.18'],
     'test': ['pytest>=7', 'pytest-timeout>=2', 'hypothesis>=6'],
     'lint': ['ruff>=0.5', 'mypy>=1.8'],
 }

@@ -53,13 +53,14 @@ def group_of(config: DecoderConfig) -> Optional[int]:
 def rounded_bytes(config: DecoderConfig, kind: str) -> int:
     """Bytes of all rounded weights with their scales.
 
-    int8: one byte each and a float32 scale per row.  int4: half a byte each, a bfloat16 scale and
-    offset per group, rows padded to 1024 values and their number to 8, as the kernel wants it.
+    int8: one byte each, and per row a float32 scale and the byte of an offset.  int4: half a byte
+    each, a bfloat16 scale and offset per group, rows padded to 1024 values and their number to 8,
+    as the kernel wants it.
     """
     total = 0
     for one in decoder_linears(config):
         if kind == 'int8':
-            total += one.values + 4 * one.rows
+            total += one.values + 5 * one.rows
         else:
             columns, rows = -(-one.columns // 1024) * 1024, -(-one.rows // 8) * 8
             total += rows * columns // 2 + 4 * rows * columns // (group_of(config) or GROUPS[-1])
