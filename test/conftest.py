@@ -1,6 +1,7 @@
 """Settings that must be made before anything is imported, and what to do without rclpy."""
 import importlib.util
 import os
+import signal
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('MPLBACKEND', 'Agg')
@@ -8,6 +9,10 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 # Two test runs on one machine must not hear each other.
 os.environ.setdefault('VLA_PRUNER_TEST_DOMAIN', str(1 + os.getpid() % 100))
 os.environ['ROS_DOMAIN_ID'] = os.environ['VLA_PRUNER_TEST_DOMAIN']
+
+# A job started in the background of a script ignores Ctrl-C, and so would every process it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402
 

@@ -69,6 +69,20 @@ def test_gripper_is_a_switch_with_hysteresis_in_the_robots_units():
     assert command.gripper.tolist() == [0.08, .08, .08, .08, 0, 0, 0, .08, .08]
 
 
+def test_a_continuous_gripper_keeps_the_values_between_open_and_closed():
+    spec = make_spec(gripper_open=-1.0, gripper_closed=1.0, gripper_continuous=True)
+    built = builder(spec, gripper_open=0.08, gripper_closed=0.0, execution_horizon=1)
+    actions = np.zeros((3, 4))
+    actions[:, 3] = [-1.0, 0.5, 3.0]  # open, a quarter open, closed beyond the end
+    command = built.build(chunk(actions), observe())
+    assert command.gripper.tolist() == [0.08, 0.08, 0.02, 0.0]
+    actions[:, 3] = 1.0
+    assert built.build(chunk(actions), observe()).gripper.tolist() == [0.08, 0, 0, 0]
+    binary = builder(spec, gripper_mode='binary')
+    actions[:, 3] = [-1.0, 0.5, 0.5]
+    assert binary.build(chunk(actions), observe()).gripper.tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
 def test_gripper_memory_follows_the_executed_rows_only():
     built = builder(execution_horizon=2)
     built.build(chunk([[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, -1]]), observe())

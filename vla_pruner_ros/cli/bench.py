@@ -8,6 +8,8 @@ from vla_pruner_ros.core.errors import ConfigError
 BENCHMARKS = {
     'selection': ('vla_pruner_ros.cli.bench_selection', 'token selection alone, every method'),
     'decoder': ('vla_pruner_ros.cli.bench_decoder', 'the decoder at several budgets'),
+    'quantization': ('vla_pruner_ros.cli.bench_quantization',
+                     'how far int8 and int4 weights move the answers of a checkpoint'),
 }
 
 
@@ -19,7 +21,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ('-h', '--help'):
-        rows = '\n'.join(f'  {name:10} {text}' for name, (_, text) in BENCHMARKS.items())
+        rows = '\n'.join(f'  {name:13} {text}' for name, (_, text) in BENCHMARKS.items())
         print(f'usage: vla-pruner bench WHAT ...\n\n{rows}')
         return 0 if words else 2
     if words[0] not in BENCHMARKS:

@@ -149,6 +149,9 @@ class Parameters:
     gripper_joint: str = _param('gripper', 'outputs', 'Joint name in gripper commands.')
     gripper_open: float = _param(1.0, 'outputs', 'Published gripper position for open.')
     gripper_closed: float = _param(0.0, 'outputs', 'Published gripper position for closed.')
+    gripper_mode: str = _param('auto', 'outputs', 'binary = open or closed, with hysteresis; '
+                               'continuous = every position between; auto = as the policy was '
+                               'trained.', choices=('auto', 'binary', 'continuous'), live=True)
     gripper_hysteresis: float = _param(0.1, 'outputs', 'The gripper changes its mind only beyond '
                                        'this distance from the middle (fraction of the range).',
                                        low=0.0, high=0.49, live=True)

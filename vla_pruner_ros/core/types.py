@@ -47,7 +47,8 @@ class PolicySpec:
     ``action_kind`` is ``'ee_delta'`` (metres / radians per control step, then the gripper) or
     ``'joint_position'`` (radians).  ``gripper_index`` is the gripper's column in an action or
     None;
-    ``gripper_open`` / ``gripper_closed`` are the policy's own values for the two ends.  ``causal``
+    ``gripper_open`` / ``gripper_closed`` are the policy's own values for the two ends;
+    ``gripper_continuous`` says that it means the values between them, too.  ``causal``
     tells whether the prompt runs under a causal mask or every row sees every other.
     """
 
@@ -64,6 +65,7 @@ class PolicySpec:
     gripper_index: Optional[int] = None
     gripper_open: float = 1.0
     gripper_closed: float = -1.0
+    gripper_continuous: bool = False
     max_instruction_words: int = 256
     causal: bool = True
 

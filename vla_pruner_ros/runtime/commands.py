@@ -99,6 +99,7 @@ class CommandBuilder:
         self.spec = spec
         self._parameters = parameters
         self._open: Optional[bool] = None
+        self._position: Optional[float] = None  # of a continuous gripper
         self._columns = [column for column in range(len(spec.action_names))
                          if column != spec.gripper_index]
         names = parameters.joint_names or tuple(spec.action_names[i] for i in self._columns)
@@ -113,7 +114,7 @@ class CommandBuilder:
 
     def reset(self) -> None:
         """Forget the gripper."""
-        self._open = None
+        self._open = self._position = None
 
     def build(self, chunk: ActionChunk, observation: Observation) -> Command:
         """Make the command of one chunk; times start at the observation."""
@@ -138,6 +139,14 @@ class CommandBuilder:
             return 0.0, None
         share = (actions[:, spec.gripper_index] - spec.gripper_closed) / (
             spec.gripper_open - spec.gripper_closed)
+        last = min(limits.execution_horizon, len(share)) - 1  # row that is executed last
+        if limits.gripper_mode == 'continuous' or (limits.gripper_mode == 'auto'
+                                                   and spec.gripper_continuous):
+            positions = limits.gripper_closed + np.clip(share, 0.0, 1.0) * (
+                limits.gripper_open - limits.gripper_closed)
+            start = positions[0] if self._position is None else self._position
+            self._position = float(positions[last])
+            return float(start), positions
         state = self._open if self._open is not None else bool(share[0] >= 0.5)
         values = {True: limits.gripper_open, False: limits.gripper_closed}
         before, out = values[state], np.empty(len(share))
@@ -147,7 +156,7 @@ class CommandBuilder:
             elif one < 0.5 - limits.gripper_hysteresis:
                 state = False
             out[row] = values[state]
-            if row == min(limits.execution_horizon, len(share)) - 1:
+            if row == last:
                 self._open = state
         return before, out
 

@@ -50,7 +50,8 @@ class PocketBackend(Backend):
             action_kind='ee_delta', action_horizon=config.chunk, control_dt=config.control_dt,
             grid_rows=config.grid, grid_cols=config.grid, decoder_layers=config.layers,
             gripper_index=len(config.action_names) - 1, gripper_open=config.gripper_open,
-            gripper_closed=config.gripper_closed, max_instruction_words=config.max_words,
+            gripper_closed=config.gripper_closed, gripper_continuous=True,
+            max_instruction_words=config.max_words,
             causal=False)
 
     @classmethod
