@@ -30,6 +30,7 @@ EXTRAS = {
     'openvla': ['tokenizers>=0.15', 'pillow>=9'],
     'hub': ['huggingface-hub>=0.23'],
     'quant': ['torchao>=0.18'],
+    'ray': ['ray>=2.9'],
     'test': ['pytest>=7', 'pytest-timeout>=2', 'hypothesis>=6'],
     'lint': ['ruff>=0.5', 'mypy>=1.8'],
 }

@@ -31,7 +31,7 @@ WARM_UPS = {
     'equal': 'the first temporal_window runs of every method are unpruned',
     'own': 'the methods that need unpruned runs at the beginning make them while moving'}
 OUTCOME_GROUPS = ('model', 'pruning', 'reuse', 'safety')
-OUTCOME_PARAMETERS = ('execution_horizon', 'gripper_hysteresis')
+OUTCOME_PARAMETERS = ('execution_horizon', 'gripper_mode', 'gripper_hysteresis')
 #: ``checkpoint`` is replaced by a digest of its files, ``seed`` by that of the episode.
 NO_OUTCOME = (*OWN_PLACE, 'checkpoint', 'seed', 'watchdog_timeout', 'watchdog_action')
 LARGE_FILE = 256 * 2**20  # bytes; of larger files only name and size count
