@@ -59,7 +59,8 @@ class RunResult:
 def run(bag: Bag, wiring: Wiring, backend: Backend, parameters: Parameters, label: str,
         clock: str = 'log', limit: float = 0.0,
         on_message: Callable[[int], None] = lambda done: None,
-        on_tick: Optional[Callable[[Tick, 'RunResult'], None]] = None) -> RunResult:
+        on_tick: Optional[Callable[[Tick, 'RunResult'], None]] = None,
+        steps: int = 0) -> RunResult:
     """Drive a fresh runner with the messages of a bag.
 
     Args:
@@ -72,6 +73,7 @@ def run(bag: Bag, wiring: Wiring, backend: Backend, parameters: Parameters, labe
         limit: seconds of bag time; 0 = all.
         on_message: called with the number of messages done.
         on_tick: called after every answered tick.
+        steps: stop after so many answered steps; 0 = never.
 
     Raises:
         ConfigError: the bag is damaged, or the parameters do not fit the policy.
@@ -100,6 +102,9 @@ def run(bag: Bag, wiring: Wiring, backend: Backend, parameters: Parameters, labe
         if instant is not None and now_ns != instant:
             tick(instant)
             on_message(done)
+            if steps and len(result.steps) == steps:
+                instant = None
+                break
         start = now_ns if start is None else start
         if limit and now_ns is not None and start is not None and now_ns - start > limit * SECOND:
             instant = None
