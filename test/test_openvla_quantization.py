@@ -1,5 +1,6 @@
 """int8 and int4 weights of the language model: what is rounded, how far it moves, its memory."""
 from importlib.util import find_spec
+import json
 import sys
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from vla_pruner_ros.backends.decoder import DecoderConfig
 from vla_pruner_ros.backends.openvla import checkpoint as checkpoint_module
 from vla_pruner_ros.backends.openvla import quantize
 from vla_pruner_ros.backends.openvla.memory import held, NotEnoughMemoryError
+from vla_pruner_ros.cli.main import main
 from vla_pruner_ros.core.engine import PolicyEngine
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.core.parameters import Parameters
@@ -249,3 +251,33 @@ def test_int4_refuses_gpus_precisions_and_sizes_that_its_kernel_does_not_know(
     config = DecoderConfig(hidden, 96, 4, 4, 4, hidden // 4)
     with pytest.raises(ConfigError, match=said):
         quantize.WeightQuantizer('int4', config, GPU, dtype)
+
+
+@needs_torchao
+def test_the_benchmark_compares_precisions_and_says_what_does_not_run(folder, capsys):
+    assert main(['bench', 'quantization', str(folder), '--frames', '5', '--set',
+                 'temporal_window=2', '--precisions',
+                 'float32,float32,bfloat16,float32+int8,bfloat16+int4']) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    reference, same, half, int8, int4 = json.loads(lines[-1])['rows']
+    assert same['output_relative'] == {'mean': 0.0, 'max': 0.0} and same['kept_overlap'] == 1.0
+    assert same['action_max'] == 0.0 and same['actions_compared'] == 5
+    for one in (half, int8):
+        assert 0 < one['output_relative']['mean'] < 0.05 and one['kept_overlap'] > 0.5
+    assert 'in int8' in int8['memory'] and 'in int8' not in reference['memory']
+    assert 'needs a CUDA device' in int4['refused'] and len(lines) == 1 + 5 + 1
+
+
+def test_the_benchmark_needs_a_reference(folder, capsys):
+    assert main(['bench', 'quantization', str(folder), '--precisions', 'bfloat16+int4']) == 2
+    assert main(['bench', 'quantization', str(folder), '--frames', '0']) == 2
+    assert '--frames is 0' in capsys.readouterr().err
+
+
+def test_inspect_shows_the_memory_of_rounded_weights(folder, capsys):
+    assert main(['inspect', str(folder), '--json']) == 0
+    memory = json.loads(capsys.readouterr().out)['memory']
+    assert list(memory) == ['float32', 'bfloat16', 'float16', 'int8', 'int4']
+    layers = 4 * (4 * 64 * 64 + 3 * 96 * 64)
+    saved = memory['bfloat16']['weights'] - memory['int8']['weights']
+    assert saved == layers - 4 * 5 * (5 * 64 + 2 * 96)
