@@ -1,12 +1,13 @@
 """OpenVLA as a policy: greedy tokens against recomputation from scratch, pruned against masked."""
 from decoder_reference import KeepThese, masked_reference
 import numpy as np
-from openvla_checkpoint import statistics, write_checkpoint
+from openvla_checkpoint import default_rule, statistics, write_checkpoint
 import pytest
 import torch
 
 from vla_pruner_ros.backends import load_backend
-from vla_pruner_ros.core.errors import BackendError, InputError
+from vla_pruner_ros.core.engine import PolicyEngine
+from vla_pruner_ros.core.errors import AnswerError, BackendError, InputError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.pruners.base import Needs
 from vla_pruner_ros.core.selection import TokenSelector
@@ -129,6 +130,20 @@ def test_a_token_outside_the_actions_stops_at_once(backend, monkeypatch):
     with pytest.raises(BackendError, match=r'token 13, .*31744 to 31999'):
         backend.predict_action_chunk(observation(), KEEP_ALL)
     assert len(calls) == 3
+
+
+def test_a_model_that_speaks_can_be_configured_but_moves_nothing(tmp_path):
+    def talkative(name, shape):
+        return default_rule(name, shape).roll(-9000, 0) if 'lm_head' in name else default_rule(
+            name, shape)
+
+    parameters = Parameters().changed({'backend': 'openvla', 'checkpoint': str(
+        write_checkpoint(tmp_path / 'c', rule=talkative))})
+    engine = PolicyEngine(load_backend(parameters), parameters)
+    engine.warm_up()
+    with pytest.raises(AnswerError, match='is not an action'):
+        engine.step(observation())
+    assert engine.steps == 0
 
 
 @pytest.mark.parametrize('change, said', [

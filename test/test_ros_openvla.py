@@ -36,6 +36,16 @@ def test_a_camera_becomes_pruned_end_effector_commands_at_the_rate_of_the_data_s
     rig.until(lambda: rig.status()['last_step'].get('kept') == [32], rig.robot.send)
 
 
+def test_the_log_says_what_memory_was_needed_there_and_taken(make_rig, tmp_path, capfd):
+    folder = write_checkpoint(tmp_path / 'c')
+    make_rig(load=loader(folder), lock_step=True, camera_topics=['primary=camera/image_raw'],
+             joint_state_topic='', instruction='put the pot on it')
+    said = [line for line in capfd.readouterr().err.splitlines() if 'weights loaded' in line]
+    assert len(said) == 1
+    for words in ('the model needs', 'on cpu in float32', 'were available', 'MiB in float32'):
+        assert words in said[0]
+
+
 def test_a_data_set_that_was_not_chosen_is_asked_for_and_can_then_be_given(make_rig, tmp_path):
     folder = write_checkpoint(tmp_path / 'c', norm_stats={
         'bridge_orig': statistics(), 'fractal20220817_data': statistics()})

@@ -112,6 +112,7 @@ def as_text(found: Mapping[str, Any]) -> str:
         f'  stored as       {found["stored_dtype"]}',
         '  memory          ' + ', '.join(f'{name} {amount(one["total"])}'
                                          for name, one in found['memory'].items()),
+        '                  (int8, int4: layers of the language model; the rest in bfloat16)',
         '  data sets (unnorm_key)']
     for key, one in found['statistics'].items():
         if 'problem' in one:
