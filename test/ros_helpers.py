@@ -13,7 +13,6 @@ os.environ['ROS_DOMAIN_ID'] = os.environ.get('VLA_PRUNER_TEST_DOMAIN', '71')
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-import fakes  # noqa: E402
 from fakes import FakeBackend, make_spec  # noqa: E402
 from geometry_msgs.msg import PoseStamped, TwistStamped  # noqa: E402
 import numpy as np  # noqa: E402
@@ -51,7 +50,6 @@ COMMANDS = {'ee_trajectory': MultiDOFJointTrajectory, 'gripper_command': JointTr
             'action_chunk': JointTrajectory, 'twist': TwistStamped}
 
 
-fakes.KNOWN = (*fakes.KNOWN, 'warm')  # the made-up instruction of the warm-up
 
 
 class Robot:
