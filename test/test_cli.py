@@ -26,6 +26,17 @@ def test_help_loads_nothing_heavy():
     assert done.stdout.splitlines()[-1] == '[]', done.stderr
 
 
+@pytest.mark.parametrize('given, wanted', [(None, 'PASSIVE'), ('ACTIVE', 'ACTIVE')])
+def test_waiting_threads_do_not_spin_unless_asked_to(monkeypatch, given, wanted):
+    code = ('import os; from vla_pruner_ros.cli.main import main; main(["params"]); '
+            'print(os.environ["OMP_WAIT_POLICY"])')
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    if given:
+        monkeypatch.setenv('OMP_WAIT_POLICY', given)
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == wanted, done.stderr
+
+
 def test_runtime_and_command_line_import_without_ros():
     code = ('import importlib, pkgutil, sys; sys.modules["rclpy"] = None\n'
             'for name in ("runtime", "cli"):\n'
