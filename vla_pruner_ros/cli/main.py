@@ -49,7 +49,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 0 if command else 2
     if command not in COMMANDS:
         return fail(f'{command!r} is no command; accepted: {", ".join(COMMANDS)}', 2)
-    # Before torch loads its OpenMP: threads that spin while they wait slow a busy machine down 20x.
+    # Before torch loads its OpenMP: threads that spin while waiting slow a busy machine down 20x.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     try:
         return int(import_module(COMMANDS[command][0]).main(rest) or 0)
