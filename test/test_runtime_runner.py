@@ -59,8 +59,24 @@ def test_past_points_are_trimmed_by_the_clock_after_the_policy_ran():
     _, runner = make_runner()
     feed(runner, T0)
     tick = runner.tick(T0, clock=lambda: T0 + 120 * MS)
-    assert tick.command.times_ns[0] == T0 + 200 * MS  # 120 + one control step of 50, rounded up
+    assert tick.command.times_ns[0] == T0 + 150 * MS  # the first one 10 ms ahead of 120
     assert len(tick.full.poses) == 9
+
+
+def test_the_lead_is_a_parameter():
+    _, runner = make_runner(min_lead=0.05)
+    feed(runner, T0)
+    tick = runner.tick(T0, clock=lambda: T0 + 120 * MS)
+    assert tick.command.times_ns[0] == T0 + 200 * MS
+
+
+def test_a_policy_without_chunks_is_not_late_while_its_one_action_is_ahead():
+    backend = FakeBackend(make_spec(action_horizon=1, control_dt=0.2))
+    runner = PolicyRunner(backend, make_parameters(instruction='reach', execution_horizon=1))
+    feed(runner, T0)
+    tick = runner.tick(T0, clock=lambda: T0 + 80 * MS)
+    assert tick.reason == ''
+    assert tick.command.times_ns.tolist() == [T0 + 200 * MS]
 
 
 def test_an_answer_that_comes_too_late_is_no_command():

@@ -143,6 +143,10 @@ class Parameters:
                            'nothing.', live=True)
     execution_horizon: int = _param(4, 'outputs', 'Actions of a chunk that are executed before '
                                     'the next one is due.', low=1, high=1000, live=True)
+    min_lead: float = _param(0.01, 'outputs', 'Points of a chunk that are past or nearer than '
+                             'this many seconds are left out: at least one period of the '
+                             'controller.',
+                             low=0.0, high=1.0, live=True)
     joint_names: Tuple[str, ...] = _param((), 'outputs', 'Joint names of published joint chunks; '
                                           'empty = the action names of the policy.')
     base_frame: str = _param('base', 'outputs', 'frame_id of published chunks.')

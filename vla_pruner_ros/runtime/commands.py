@@ -165,7 +165,7 @@ def trim(command: Command, now_ns: int, period: float,
          lock_step: bool = False) -> Tuple[Optional[Command], str]:
     """Drop points that are past, so that a controller never starts in the middle of a segment.
 
-    The first point kept lies at least one control ``period`` (seconds) ahead of ``now_ns``.
+    The first point kept lies at least ``period`` seconds (of the controller) ahead of ``now_ns``.
 
     Returns:
         (command, '') or (None, 'late') when nothing is left.

@@ -150,8 +150,7 @@ class PolicyRunner:
         chunk, stats = self.engine.step(observation)
         self.counters.step(stats)
         full = self.commands.build(chunk, observation)
-        command, reason = trim(full, clock(), self.spec.control_dt,
-                               self.parameters.lock_step)
+        command, reason = trim(full, clock(), self.parameters.min_lead, self.parameters.lock_step)
         if reason:
             self.counters.failure(reason)
         return Tick(reason, chunk, command, full, stats, observation, resets)
