@@ -14,7 +14,6 @@ from torch import Tensor
 from vla_pruner_ros.backends.base import Prediction
 from vla_pruner_ros.backends.openvla.actions import ActionTokens
 from vla_pruner_ros.backends.openvla.checkpoint import Checkpoint, load_model, read_checkpoint
-from vla_pruner_ros.backends.openvla.clock import StageClock
 from vla_pruner_ros.backends.openvla.common import (
     DataSet,
     make_spec,
@@ -25,6 +24,7 @@ from vla_pruner_ros.backends.openvla.hub import resolve_checkpoint
 from vla_pruner_ros.backends.openvla.model import join, OpenVlaModel
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
 from vla_pruner_ros.backends.sequence import SequenceLayout
+from vla_pruner_ros.backends.stage_clock import StageClock
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.selection import TokenSelector

@@ -24,7 +24,6 @@ from vla_pruner_ros.backends.openvla.checkpoint import (
     load_model,
     read_checkpoint,
 )
-from vla_pruner_ros.backends.openvla.clock import StageClock
 from vla_pruner_ros.backends.openvla.common import (
     DataSet,
     make_spec,
@@ -38,6 +37,7 @@ from vla_pruner_ros.backends.openvla.model import join, OpenVlaModel
 from vla_pruner_ros.backends.openvla.oft_heads import ActionHead, head_sizes, ProprioProjector
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
 from vla_pruner_ros.backends.sequence import SequenceLayout
+from vla_pruner_ros.backends.stage_clock import StageClock
 from vla_pruner_ros.core.errors import ConfigError, InputError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.selection import TokenSelector

@@ -8,8 +8,7 @@ from dataclasses import replace
 import json
 from pathlib import Path
 import re
-import time
-from typing import Dict, Optional, Union
+from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from vla_pruner_ros.backends.loading import load_safetensors
 from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
 from vla_pruner_ros.backends.sequence import SequenceLayout
+from vla_pruner_ros.backends.stage_clock import StageClock
 from vla_pruner_ros.core.errors import ConfigError, InputError, MissingDependencyError
 from vla_pruner_ros.core.flops import decoder_flops
 from vla_pruner_ros.core.selection import TokenSelector
@@ -85,7 +85,7 @@ class PocketBackend(Backend):
             InputError: the camera, the state or the instruction cannot be used.
             BackendError: the selector asks for what this decoder does not have.
         """
-        clock = _Stages(self.device)
+        clock = StageClock(self.device)
         image = self._image(observation)
         state = self._state(observation.state)
         words = self._words(observation.instruction)
@@ -161,25 +161,6 @@ class PocketBackend(Backend):
         dropped = visual.images * (visual.tokens_per_image - selector.budget)
         return decoder_flops(config.layers, config.hidden, config.inner, sequence.length,
                              selector.cut_layer, sequence.length - dropped)
-
-
-class _Stages:
-    """Milliseconds between laps, with the device's queue drained at each."""
-
-    def __init__(self, device: torch.device):
-        self._cuda = device.type == 'cuda'
-        self.stages: Dict[str, float] = {}
-        self._last = self._now()
-
-    def _now(self) -> float:
-        if self._cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """Close a stage."""
-        now = self._now()
-        self.stages[name], self._last = (now - self._last) * 1e3, now
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
