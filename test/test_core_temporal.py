@@ -1,9 +1,12 @@
 """Memory of the action attention: weights, warm-up, unseen tokens, refresh."""
 from core_support import make_signals, show
+from fakes import make_spec
 import pytest
 import torch
 
 from vla_pruner_ros.core.errors import BackendError
+from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.pruners.action_only import ActionOnly
 from vla_pruner_ros.core.temporal import ActionMemory, smoothing_weights
 
@@ -36,6 +39,46 @@ def test_reversed_decay_gives_another_score():
         see(memory, [score, 1.0])
     # Weights the wrong way round, 4, 2, 1 over 7: (4 * 8 + 2 * 4 + 2) / 7.
     assert memory.smoothed(0).tolist() == pytest.approx([42 / 7, 1.0])
+
+
+def test_the_parameter_reversed_decay_gives_the_oldest_step_the_largest_weight():
+    def smoothed(memory):
+        for score in (8.0, 4.0, 2.0):
+            see(memory, [score])
+        return memory.smoothed(0).item()
+
+    def built(**changes):
+        chosen = Parameters().changed({'pruner': 'action_only', 'temporal_decay': 0.5, **changes})
+        return make_pruner(chosen, make_spec(), causal=True).memory
+
+    expected = (4 * 8 + 2 * 4 + 1 * 2) / 7
+    assert smoothed(built(reversed_decay=True)) == pytest.approx(expected)
+    assert smoothed(built(reversed_decay=True, preset='paper')) == pytest.approx(expected)
+    # Negative control: neither the default nor the paper's preset turns the weights round.
+    assert smoothed(built()) == smoothed(built(preset='paper')) == pytest.approx(24 / 7)
+    assert built(reversed_decay=True).weights == pytest.approx(
+        ActionMemory(3, 0.5, reversed_decay=True).weights, abs=1e-15)
+
+
+def test_reversed_decay_is_applied_once_however_often_the_snapshot_is():
+    chosen = Parameters().changed({'reversed_decay': True})
+    once = chosen.effective()
+    assert once.temporal_decay == 1.25 and once.effective() == once
+    assert chosen.temporal_decay == 0.8  # what was set is still shown
+
+
+@pytest.mark.parametrize('window, decay', [(1, 0.01), (5, 1.0), (32, 0.01)])
+def test_the_reversed_weights_of_every_accepted_setting_sum_to_one(window, decay):
+    weights = smoothing_weights(window, 1 / decay)
+    assert weights == pytest.approx(smoothing_weights(window, decay)[::-1])
+    assert sum(weights) == pytest.approx(1.0)
+
+
+def test_a_reversed_decay_still_forgets_dropped_tokens():
+    memory = ActionMemory(window=1, decay=2.0)
+    see(memory, [0.4, 0.2])
+    see(memory, [0.3], kept=[1], tokens=2)
+    assert memory.smoothed(0).tolist() == [0.2, 0.3]
 
 
 def test_only_the_window_counts():

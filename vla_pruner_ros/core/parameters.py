@@ -94,6 +94,10 @@ class Parameters:
                                   '(w); also the unpruned warm-up.', low=1, high=32, live=True)
     temporal_decay: float = _param(0.8, 'pruning', 'Weight ratio between one step and the next '
                                    'older one (gamma).', low=0.01, high=1.0, live=True)
+    # Not live: the engine makes a new pruner for the others of this group, not for this one.
+    reversed_decay: bool = _param(False, 'pruning', 'Give the oldest step of the window the '
+                                  'largest weight, as the published OpenVLA code does; for '
+                                  'comparisons.')
     unseen: str = _param('carry', 'pruning', 'Action score of a token that was dropped: carry = '
                          'last known, decayed; zero = as in the reference.',
                          choices=('carry', 'zero'), live=True)
@@ -218,11 +222,17 @@ class Parameters:
         return result
 
     def effective(self) -> 'Parameters':
-        """Return the snapshot with its preset applied: what the algorithms really run with."""
+        """Return the snapshot with its preset applied: what the algorithms really run with.
+
+        Applying it twice changes nothing more.
+        """
+        changes: Dict[str, Any] = {}
         if self.preset == 'paper':
-            return dataclasses.replace(self, unseen='zero', refresh_period=0,
-                                       reuse_image_change=0.0)
-        return self
+            changes = {'unseen': 'zero', 'refresh_period': 0, 'reuse_image_change': 0.0}
+        if self.reversed_decay:
+            # w powers of gamma in the opposite order are, up to a factor, powers of 1 / gamma.
+            changes.update(temporal_decay=1 / self.temporal_decay, reversed_decay=False)
+        return dataclasses.replace(self, **changes) if changes else self
 
     def _check_together(self) -> None:
         if len(self.position_low) != len(self.position_high):
