@@ -104,6 +104,21 @@ class SimulatedRobot:
         """The task in words."""
         return self.task.instruction
 
+    @property
+    def cameras(self) -> Tuple[str, ...]:
+        """Names of the cameras of an observation."""
+        return (CAMERA,)
+
+    @property
+    def position(self) -> np.ndarray:
+        """Hand position (3,) in metres, world frame, without rendering anything."""
+        return self.env.data.body('hand').xpos.copy()
+
+    @property
+    def orientation(self) -> np.ndarray:
+        """Hand orientation as a quaternion (4,) x, y, z, w."""
+        return np.roll(self.env.data.body('hand').xquat, -1)
+
     def reset(self, seed: int) -> None:
         """Start an episode; the same seed gives the same episode.
 

@@ -1,10 +1,12 @@
-"""The tasks of the simulated robot: name, instruction in words, step limit.
+"""The tasks of the simulated robots: name, instruction in words, step limit.
 
-Names are Meta-World's.  One control step is 50 ms (20 Hz); Meta-World runs at 80 Hz, so a control
-step is four physics actions and Meta-World's own limit of 500 actions is 125 control steps.
+Names that end in ``-v3`` are Meta-World's; the others belong to the tabletop scene, where the
+wordings are templates and each episode fills in its own objects.  One control step is 50 ms
+(20 Hz); Meta-World runs at 80 Hz, so a control step is four physics actions and Meta-World's own
+limit of 500 actions is 125 control steps.
 """
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Dict, Mapping, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
 
@@ -15,27 +17,36 @@ MAX_CONTROL_STEPS = 125  # Meta-World refuses more than 500 actions per episode
 
 @dataclass(frozen=True)
 class Task:
-    """One task of the simulated robot.
+    """One task of a simulated robot.
 
     Attributes:
-        name: Meta-World's name.
-        instruction: the task in words.
-        paraphrases: other wordings seen in training, all of 4, 5 or 6 words.
+        name: the task's name.
+        instruction: the task in words; on the tabletop a template such as ``reach the {colour}
+            cube`` (the robot's ``instruction`` is the filled one).
+        paraphrases: other wordings seen in training; 4 to 9 words.
         step_limit: control steps per episode.
+        scene: ``metaworld`` or ``tabletop``.
+        moving_target: the target moves by itself during the episode.
     """
 
     name: str
     instruction: str
     paraphrases: Tuple[str, ...]
     step_limit: int = MAX_CONTROL_STEPS
+    scene: str = 'metaworld'
+    moving_target: bool = False
 
     @property
     def wordings(self) -> Tuple[str, ...]:
         """The instruction and its paraphrases."""
         return (self.instruction,) + self.paraphrases
 
+    def fill(self, words: Mapping[str, str]) -> Tuple[str, ...]:
+        """All wordings with an episode's words in place of the template's fields."""
+        return tuple(wording.format(**words) for wording in self.wordings)
 
-TASKS: Dict[str, Task] = {task.name: task for task in (
+
+METAWORLD_TASKS: Dict[str, Task] = {task.name: task for task in (
     Task('reach-v3', 'reach the red ball', (
         'touch the red ball', 'go to the red ball', 'move to the red ball',
         'move the hand to the ball', 'reach for the small red ball')),
@@ -51,6 +62,36 @@ TASKS: Dict[str, Task] = {task.name: task for task in (
     Task('push-v3', 'push the puck to the goal', (
         'push puck to goal', 'slide puck to the goal', 'push the puck to green')),
 )}
+
+
+def _tabletop(name: str, limit: int, *wordings: str, moving_target: bool = False) -> Task:
+    return Task(name, wordings[0], wordings[1:], limit, 'tabletop', moving_target)
+
+
+TABLETOP_TASKS: Dict[str, Task] = {task.name: task for task in (
+    _tabletop('reach-colour', 40, 'reach the {colour} cube', 'touch the {colour} cube',
+              'go to the {colour} cube'),
+    _tabletop('reach-shape', 40, 'reach the {colour} {shape}', 'touch the {colour} {shape}',
+              'go to the {colour} {shape}'),
+    _tabletop('reach-object', 40, 'reach the {colour} {shape}', 'touch the {colour} {shape}',
+              'go to the {colour} {shape}'),
+    _tabletop('reach-relation', 40, 'reach the {side} {colour} {shape}',
+              'touch the {side} {colour} {shape}', 'go to the {side} {colour} {shape}'),
+    _tabletop('reach-behind', 40, 'reach the {colour} cube behind the wall',
+              'touch the {colour} cube behind the wall',
+              'go to the {colour} cube behind the wall'),
+    _tabletop('touch-two', 60, 'touch the {colour} cube then the {second} cube',
+              'reach the {colour} cube then the {second} cube',
+              'go to the {colour} cube then the {second} cube'),
+    _tabletop('follow-moving', 60, 'follow the {colour} ball', 'stay with the {colour} ball',
+              'keep to the {colour} ball', moving_target=True),
+    _tabletop('pick-colour', 60, 'pick up the {colour} cube', 'lift the {colour} cube',
+              'pick the {colour} cube up'),
+    _tabletop('place-bowl', 90, 'put the cube into the {colour} bowl',
+              'place the cube in the {colour} bowl', 'drop the cube into the {colour} bowl'),
+)}
+
+TASKS: Dict[str, Task] = {**METAWORLD_TASKS, **TABLETOP_TASKS}
 
 
 def get_task(name: str) -> Task:
