@@ -2,10 +2,12 @@
 
 Every precision, such as ``bfloat16`` or ``bfloat16+int8``, answers the same made-up frames, one
 model in memory at a time; the first one is the reference.  Prints a table and one JSON document as
-its last line.  A precision that does not run here (int4 without a GPU) is listed with the reason.
+its last line.  A precision that does not run here (int8 in float16, int4 without torchao) is
+listed with the reason.
 """
 import argparse
 from dataclasses import dataclass, field
+from importlib import metadata
 import json
 import platform
 from statistics import median
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 
 from vla_pruner_ros.backends import load_backend
+from vla_pruner_ros.backends.openvla.memory import amount, held
 from vla_pruner_ros.cli.compare import overlap
 from vla_pruner_ros.cli.config import load_parameters
 from vla_pruner_ros.core.engine import PolicyEngine
@@ -111,6 +114,14 @@ def deviation(ours: Answers, reference: Answers) -> Dict[str, Any]:
         'kept_overlap': float(np.mean(kept)) if kept else None}
 
 
+def weights_bytes(backend: Any, quantization: str) -> Dict[str, int]:
+    """Bytes that the weights of a loaded policy really take, by precision."""
+    proprio = getattr(backend, 'proprio', None)
+    parts = [backend.model, getattr(backend, 'head', None),
+             proprio.projector if proprio is not None else None]
+    return dict(held([one for one in parts if one is not None], quantization))
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the benchmark; returns the exit status.
 
@@ -131,8 +142,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         {'checkpoint': options.checkpoint})
     rows: List[Dict[str, Any]] = []
     reference: Optional[Answers] = None
-    print(f'{"precision":<15}{"output":>9}{"same best":>11}{"actions":>9}{"kept":>7}'
-          f'{"decoder ms":>12}   (against the first row; kept: share of the same tokens)')
+    print('against the first row; output: norm of the difference over the norm; kept: share of '
+          'the same tokens')
+    print(f'{"precision":<15}{"weights":>11}{"output":>9}{"same best":>11}{"actions":>9}'
+          f'{"kept":>7}{"decoder ms":>12}')
     for name in (one.strip() for one in options.precisions.split(',')):
         dtype, _, kind = name.partition('+')
         parameters = base.changed({'dtype': dtype, 'quantization': kind or 'none'})
@@ -144,22 +157,32 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             rows.append({'precision': name, 'refused': str(error)})
             print(f'{name:<15}{error}')
             continue
-        memory, answers = backend.memory, ask(backend, parameters, options.frames)
+        memory, weights = backend.memory, weights_bytes(backend, parameters.quantization)
+        answers = ask(backend, parameters, options.frames)
         del backend  # before the next one is loaded
         reference = reference or answers
         found = {'precision': name, **deviation(answers, reference), 'memory': memory,
+                 'weights_bytes': weights,
                  'decoder_ms': median(answers.decoder_ms) if answers.decoder_ms else None}
         rows.append(found)
-        print(f'{name:<15}{found["output_relative"]["mean"]:>9.2e}{found["same_best"]:>11.2f}'
+        print(f'{name:<15}{amount(sum(weights.values())):>11}{found["output_relative"]["mean"]:>9.2e}{found["same_best"]:>11.2f}'
               + ''.join(f'{value:>{width}.{digits}f}' if value is not None else f'{"-":>{width}}'
                         for value, width, digits in ((found['action_mean'], 9, 4),
                                                      (found['kept_overlap'], 7, 2),
                                                      (found['decoder_ms'], 12, 1))), flush=True)
     print(json.dumps({
         'benchmark': 'quantization', 'frames': options.frames, 'pruner': base.pruner,
-        'token_budget': base.token_budget, 'device': base.device, 'torch': torch.__version__,
-        'machine': platform.machine(), 'rows': rows}))
+        'token_budget': base.token_budget, 'device': base.device,
+        'threads': torch.get_num_threads(), 'torch': torch.__version__,
+        'torchao': _version('torchao'), 'machine': platform.machine(), 'rows': rows}))
     return 0
+
+
+def _version(package: str) -> Optional[str]:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 if __name__ == '__main__':

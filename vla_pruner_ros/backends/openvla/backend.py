@@ -94,12 +94,13 @@ class OpenVlaBackend(PrismaticBackend):
         chosen = self._greedy(run, result.hidden[:, -1:], count)
         clock.lap('decoder')
 
-        actions = self.units(self.data.action.spread(self.tokens.decode(chosen))[None])
+        native = self.data.action.spread(self.tokens.decode(chosen))[None]
         selector.feedback(run.feedback())
         clock.lap('head')
         clock.stages['select'] = selector.select_ms
-        return Prediction(actions=actions, kept=self.kept(result.kept), stages_ms=clock.stages,
-                          flops=self.flops(sequence, selector))
+        return Prediction(actions=self.units(native), kept=self.kept(result.kept),
+                          stages_ms=clock.stages, flops=self.flops(sequence, selector),
+                          native=native)
 
     def assemble(self, visual: Tensor, words: Tensor) -> Tuple[Tensor, SequenceLayout]:
         """Embeddings (1, T, hidden) and their spans: BOS, visual tokens, rest of the prompt."""

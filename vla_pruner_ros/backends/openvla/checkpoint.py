@@ -195,7 +195,8 @@ def load_model(checkpoint: Checkpoint, lm_head: bool, device: torch.device,
     if kind != 'none':
         quantizer = WeightQuantizer(kind, model.shape.decoder, device, precision)
         rounding = {'loaded': quantizer.loaded}
-    need, free = memory_need(model, precision, images, beside, kind), available(device)
+    need = memory_need(model, precision, images, beside, kind, device.type)
+    free = available(device)
     check_memory(need, device, precision, free, kind)
     fill(model, sources, device, precision, **rounding)
     model.recompute_buffers(device)
@@ -203,7 +204,7 @@ def load_model(checkpoint: Checkpoint, lm_head: bool, device: torch.device,
 
 
 def memory_need(model: OpenVlaModel, dtype: torch.dtype, images: int, beside: int = 0,
-                quantization: str = 'none') -> Need:
+                quantization: str = 'none', device: str = 'cpu') -> Need:
     """Bytes that a network (built without memory) will need in ``dtype``, working memory included.
 
     Args:
@@ -212,11 +213,12 @@ def memory_need(model: OpenVlaModel, dtype: torch.dtype, images: int, beside: in
         images: cameras.
         beside: weights held beside it.
         quantization: of the decoder's linear layers.
+        device: ``'cpu'`` or ``'cuda'``.
     """
     shape = model.shape
     rows = images * shape.towers[0].grid ** 2 + PLANNED_TEXT_ROWS
     values = sum(one.numel() for one in model.parameters()) + beside
-    return estimate(values, shape, dtype, rows, shape.lm_head, quantization)
+    return estimate(values, shape, dtype, rows, shape.lm_head, quantization, device)
 
 
 def load_component(checkpoint: Checkpoint, stem: str, model: nn.Module, device: torch.device,

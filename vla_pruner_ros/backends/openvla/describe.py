@@ -55,9 +55,12 @@ def describe(checkpoint: Checkpoint) -> Dict[str, Any]:
 
 
 def _memory(model: OpenVlaModel, beside: int) -> Dict[str, Dict[str, int]]:
-    """Bytes by precision; with int8 and int4 everything but the decoder's layers in bfloat16."""
+    """Bytes by precision; with int8 and int4 everything but the decoder's layers in bfloat16.
+
+    int4 as packed on a GPU, where it takes a little more than on a CPU.
+    """
     needs = {name: memory_need(model, dtype, 1, beside) for name, dtype in PRECISIONS.items()}
-    needs.update({kind: memory_need(model, torch.bfloat16, 1, beside, kind)
+    needs.update({kind: memory_need(model, torch.bfloat16, 1, beside, kind, 'cuda')
                   for kind in ('int8', 'int4')})
     return {name: {**one._asdict(), 'total': one.total} for name, one in needs.items()}
 

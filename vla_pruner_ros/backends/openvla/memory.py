@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 from vla_pruner_ros.backends.openvla.model import ModelShape
-from vla_pruner_ros.backends.openvla.quantize import decoder_linears, rounded_bytes
+from vla_pruner_ros.backends.openvla.quantize import decoder_linears, is_rounded, rounded_bytes
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 
 GIB = 2.0 ** 30
 #: Bytes per value of the precisions a model may be loaded in.
 PRECISIONS: Mapping[str, torch.dtype] = {
     'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
-#: Bytes per weight that rounding one layer takes beside it (float32 copies; measured 8.1 with
-#: torchao 0.18 on a CPU).
+#: Bytes per weight that rounding one layer takes beside it (copies in float32 or int32; measured
+#: with torchao 0.18 on a CPU: int8 8.0, int4 6.1).
 ROUNDING = 9
 
 
@@ -54,7 +54,8 @@ def dtype_of(name: str, stored: str) -> torch.dtype:
 
 
 def estimate(values: int, shape: ModelShape, dtype: torch.dtype, rows: int,
-             cached: bool = True, quantization: str = 'none') -> Need:
+             cached: bool = True, quantization: str = 'none',
+             device: str = 'cpu') -> Need:
     """Bytes needed to hold and run a model.
 
     Args:
@@ -64,6 +65,7 @@ def estimate(values: int, shape: ModelShape, dtype: torch.dtype, rows: int,
         rows: longest sequence.
         cached: keys and values are kept (autoregressive decoding).
         quantization: of the linear layers of the decoder: ``'none'``, ``'int8'`` or ``'int4'``.
+        device: ``'cpu'`` or ``'cuda'``; int4 is packed differently on a GPU.
     """
     size, decoder = dtype.itemsize if hasattr(dtype, 'itemsize') else _size(dtype), shape.decoder
     kept = 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_dim
@@ -74,7 +76,7 @@ def estimate(values: int, shape: ModelShape, dtype: torch.dtype, rows: int,
     if quantization != 'none':
         linears = decoder_linears(decoder)
         rounded = decoder.num_hidden_layers * sum(one.values for one in linears)
-        weights += rounded_bytes(decoder, quantization) - rounded * size
+        weights += rounded_bytes(decoder, quantization, device) - rounded * size
         # The largest layer: being rounded while loading, or widened again while it is used.
         largest = max(one.values for one in linears)
         workspace = max(workspace + largest * size, largest * (ROUNDING + size))
@@ -126,12 +128,20 @@ def check_memory(need: Need, device: torch.device, dtype: torch.dtype, free: Opt
         NotEnoughMemoryError: with needed and available amounts.
     """
     if free is not None and need.total > free:
-        smaller = {'none': 'int8', 'int8': 'int4' if device.type == 'cuda' else ''}
-        way = smaller.get(quantization)
-        ways = f'quantization {way}, a smaller dtype or' if way else 'a smaller dtype or'
         raise NotEnoughMemoryError(f'the model {needs(need, device, dtype, quantization)}, '
-                                   f'{amount(free)} are available; use {ways} '
-                                   'another device')
+                                   f'{amount(free)} are available; use '
+                                   f'{_smaller(dtype, quantization)} or another device')
+
+
+def _smaller(dtype: torch.dtype, quantization: str) -> str:
+    """Settings that need less memory than these; int8 and int4 do not run in every precision."""
+    half = dtype == torch.bfloat16
+    ways = [] if dtype != torch.float32 or quantization == 'int4' else ['dtype bfloat16']
+    if quantization == 'none':
+        ways.append('quantization int8' + ' with dtype bfloat16' * (dtype == torch.float16))
+    if quantization != 'int4':
+        ways.append('quantization int4' + ' with dtype bfloat16' * (not half))
+    return ', '.join(ways) or 'a smaller model'
 
 
 def needs(need: Need, device: torch.device, dtype: torch.dtype, quantization: str) -> str:
@@ -147,11 +157,10 @@ def held(modules: Iterable[nn.Module], quantization: str) -> 'CounterType[str]':
     found: 'CounterType[str]' = Counter()
     for module in modules:
         for one in module.parameters():
-            flatten = getattr(one, '__tensor_flatten__', None)  # of tensors made of tensors
-            if flatten is None:
+            if not is_rounded(one):
                 found[str(one.dtype).rpartition('.')[2]] += one.numel() * one.element_size()
                 continue
-            parts = [getattr(one, name) for name in flatten()[0]]
+            parts = [getattr(one, name) for name in one.__tensor_flatten__()[0]]
             found[quantization] += sum(part.numel() * part.element_size() for part in parts)
     return found
 

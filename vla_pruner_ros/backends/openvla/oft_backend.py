@@ -135,12 +135,13 @@ class OftBackend(PrismaticBackend):
         clock.lap('decoder')
 
         normal = self.head(result.hidden)[0].float().cpu().numpy()
-        actions = self.units(self.data.action.spread(normal))
+        native = self.data.action.spread(normal)
         selector.feedback(run.feedback())
         clock.lap('head')
         clock.stages['select'] = selector.select_ms
-        return Prediction(actions=actions, kept=self.kept(result.kept), stages_ms=clock.stages,
-                          flops=self.flops(sequence, selector))
+        return Prediction(actions=self.units(native), kept=self.kept(result.kept),
+                          stages_ms=clock.stages, flops=self.flops(sequence, selector),
+                          native=native)
 
     def state(self, values: np.ndarray) -> Optional[Tensor]:
         """(1, D) normalised proprioception, or None.
