@@ -110,7 +110,7 @@ def test_an_unsafe_action_ends_the_episode_as_a_failure(backend):
 
 
 def test_an_unknown_environment_is_named():
-    with pytest.raises(ConfigError, match="'moon'; accepted: sim, or module:attribute"):
+    with pytest.raises(ConfigError, match="'moon'; accepted: sim, libero, or module:attribute"):
         environment_class('moon')
     with pytest.raises(ConfigError, match="'eval_fakes:Moon' cannot be imported"):
         environment_class('eval_fakes:Moon')

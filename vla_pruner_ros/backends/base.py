@@ -6,7 +6,7 @@ capture and, when asked at the cut, which visual tokens stay.
 """
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 
@@ -23,12 +23,14 @@ class Prediction:
         kept: per image, sorted kept indices (all of them when nothing was cut).
         stages_ms: ``preprocess``, ``vision``, ``decoder``, ``select``, ``head``.
         flops: multiply-adds of the decoder pass.
+        native: see ``ActionChunk.native``.
     """
 
     actions: np.ndarray
     kept: Tuple[np.ndarray, ...]
     stages_ms: Dict[str, float] = field(default_factory=dict)
     flops: float = 0.0
+    native: Optional[np.ndarray] = None
 
 
 class Backend(ABC):

@@ -70,6 +70,7 @@ class PolicyEngine:
         self._runs = 0  # model runs since the last reset
         self._instruction: Optional[str] = None
         self._stamp_ns: Optional[int] = None  # of the step before
+        self._native: Optional[np.ndarray] = None  # see ActionChunk, of the last model run
 
     @property
     def parameters(self) -> Parameters:
@@ -151,6 +152,7 @@ class PolicyEngine:
             selector = self._selector()
             prediction = self._predict(observation, selector)
             actions, stages = prediction.actions, dict(prediction.stages_ms)
+            self._native = prediction.native
             self._gate.record(actions, prediction.kept, self._effective.execution_horizon,
                               thumbnails, joint_start(self.spec, observation))
             pruned = any(len(one) < self.spec.tokens_per_image for one in prediction.kept)
@@ -164,7 +166,9 @@ class PolicyEngine:
         self.limited.update(limited)
         self.steps += 1
         stages['total'] = (time.perf_counter() - begin) * 1e3
-        return (ActionChunk(actions, observation.stamp_ns, self.spec.control_dt),
+        # A reused step hands out the last rows of its chunk.
+        native = None if self._native is None else self._native[-len(actions):]
+        return (ActionChunk(actions, observation.stamp_ns, self.spec.control_dt, native),
                 dataclasses.replace(stats, stages_ms=stages, reuse_reason=reason, limited=limited))
 
     def _predict(self, observation: Observation, selector: TokenSelector) -> Prediction:

@@ -106,11 +106,15 @@ class ActionChunk:
             row i is executed from ``stamp_ns + i * control_dt`` on.
         stamp_ns: time of the observation it answers.
         control_dt: seconds per row.
+        native: the same rows as the policy said them, before they were brought to metres and
+            radians and before any limit; None where the backend does not tell. Only for
+            simulators that execute a policy's own commands to the bit; a robot gets ``actions``.
     """
 
     actions: np.ndarray
     stamp_ns: int
     control_dt: float
+    native: Optional[np.ndarray] = None
 
 
 @dataclass(frozen=True)

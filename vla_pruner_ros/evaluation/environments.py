@@ -5,16 +5,17 @@ does not know pruners, engines or journals.
 """
 from abc import ABC, abstractmethod
 from importlib import import_module
-from typing import Any, List, Type
+from typing import Any, Dict, List, Sequence, Tuple, Type
 
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.types import Observation, PolicySpec
+from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
 from vla_pruner_ros.runtime.commands import Command
 
 REGISTRY = {
     'sim': 'vla_pruner_ros.evaluation.simulation:Simulation',
+    'libero': 'vla_pruner_ros.evaluation.libero:Libero',
 }
 
 
@@ -38,6 +39,21 @@ class Environment(ABC):
         """
 
     @classmethod
+    def expand(cls, tasks: Sequence[str]) -> Tuple[str, ...]:
+        """Tasks that names on the command line stand for; here: themselves.
+
+        Raises:
+            ConfigError: as ``check``.
+        """
+        cls.check(list(tasks))
+        return tuple(tasks)
+
+    @classmethod
+    def versions(cls) -> Dict[str, str]:
+        """Name -> version of what outcomes depend on here, beside ``plan.versions``."""
+        return {}
+
+    @classmethod
     def moving_target(cls, task: str) -> bool:
         """Tell whether the target of a task moves by itself; here: never."""
         return False
@@ -54,13 +70,21 @@ class Environment(ABC):
     def observe(self) -> Observation:
         """See and feel what the policy gets now."""
 
-    @abstractmethod
+    def rows(self, chunk: ActionChunk, command: Command, horizon: int) -> np.ndarray:
+        """At most ``horizon`` rows to execute, one per control step, of one answer.
+
+        By default those of the command that the policy's node would publish; a simulator whose
+        published evaluation executes the policy's own numbers takes the chunk instead.
+        """
+        return self.control_steps(command)[:horizon]
+
     def control_steps(self, command: Command) -> np.ndarray:
-        """Rows to execute, one per control step, of the command that answers an observation."""
+        """Rows of a command; not needed where ``rows`` is overridden."""
+        raise NotImplementedError(f'{type(self).__name__} must define control_steps or rows')
 
     @abstractmethod
     def execute(self, row: np.ndarray) -> None:
-        """Execute one row of ``control_steps``."""
+        """Execute one of the rows, in their order."""
 
     @property
     @abstractmethod

@@ -84,7 +84,7 @@ class EpisodeWorker:
             unpruned -= not stats.reused
             if unpruned == 0:
                 engine.update(parameters)
-            for row in environment.control_steps(builder.build(chunk, observation))[:horizon]:
+            for row in environment.rows(chunk, builder.build(chunk, observation), horizon):
                 environment.execute(row)
                 record.path.append(environment.position)
                 if environment.done:
