@@ -83,7 +83,7 @@ TABLETOP_TASKS: Dict[str, Task] = {task.name: task for task in (
     _tabletop('touch-two', 60, 'touch the {colour} cube then the {second} cube',
               'reach the {colour} cube then the {second} cube',
               'go to the {colour} cube then the {second} cube'),
-    _tabletop('follow-moving', 60, 'follow the {colour} ball', 'stay with the {colour} ball',
+    _tabletop('follow-moving', 75, 'follow the {colour} ball', 'stay with the {colour} ball',
               'keep to the {colour} ball', moving_target=True),
     _tabletop('pick-colour', 60, 'pick up the {colour} cube', 'lift the {colour} cube',
               'pick the {colour} cube up'),

@@ -28,7 +28,8 @@ class Cameras:
         if self._renderer is None:
             self._open()
         self._renderer.update_scene(self.data, camera)
-        return self._renderer.render()
+        image: np.ndarray = self._renderer.render()
+        return image
 
     def project(self, points: np.ndarray, camera: str) -> np.ndarray:
         """Pixel coordinates of world points with the camera's present pose.

@@ -20,6 +20,7 @@ from vla_pruner_ros.sim.tabletop.objects import (
     SHAPES,
     touch_points,
 )
+from vla_pruner_ros.sim.tasks import CONTROL_DT
 
 AREA_LOW = np.array([0.31, -0.17])  # metres; objects are placed in this rectangle
 AREA_HIGH = np.array([0.53, 0.17])
@@ -32,7 +33,7 @@ RELATION_GAP = 0.08  # metres by which 'left' and 'right' (or 'near' and 'far') 
 SLIDE_SPEED = 0.20  # metres per second
 SLIDE_LENGTHS = (0.15, 0.25)  # metres
 SLIDE_STEPS = (6, 14)  # control steps after which a slide may start
-SLIDE_GAP = 0.08  # metres that a sliding ball keeps from the others' whole paths
+SLIDE_GAP = 0.08  # metres that sliding balls keep from each other, centre to centre
 SIDES: Dict[str, Tuple[int, int]] = {  # word -> axis, sign of the named object's coordinate
     'left': (1, -1), 'right': (1, 1), 'near': (0, 1), 'far': (0, -1)}  # as the front camera sees
 
@@ -193,28 +194,41 @@ def _place_bowl(rng: np.random.Generator) -> Optional[Episode]:
     return _simple(rng, kinds + [(BOWL, colour) for colour in _colours(rng, 3)], (0, 1), BOWL_GAP)
 
 
-def _gap(path: np.ndarray, other: np.ndarray) -> float:
-    return float(np.linalg.norm(path[:, None] - other[None], axis=-1).min())
-
-
 def _follow_moving(rng: np.random.Generator) -> Optional[Episode]:
-    episode = _simple(rng, [(BALL, colour) for colour in _colours(rng, 3)])
-    if episode is None:
+    movers = 1 + int(rng.random() < 0.5)  # half of the time a wrong ball moves as well
+    while True:  # here and not in draw_episode, or the crowded half would be drawn less often
+        points = _spread(rng, 3)
+        slides = [] if points is None else [_slide(rng, i, points[i]) for i in range(movers)]
+        if points is not None and all(slides) and _slide_gap(points, slides) >= SLIDE_GAP:
+            break
+    items = _items(rng, [(BALL, colour) for colour in _colours(rng, 3)], points)
+    words = {'colour': COLOURS[items[0].colour]}
+    return Episode(items, (0,), words, _hand(rng, items), tuple(s for s in slides if s))
+
+
+def _slide(rng: np.random.Generator, item: int, start: np.ndarray) -> Optional[Slide]:
+    end = rng.uniform(AREA_LOW, AREA_HIGH)
+    if not SLIDE_LENGTHS[0] <= np.linalg.norm(end - start) <= SLIDE_LENGTHS[1]:
         return None
-    movers = [0] if rng.random() < 0.5 else [0, 1]  # half of the time a wrong ball moves as well
-    paths = [np.repeat(item.position[None, :2], 9, axis=0) for item in episode.items]
-    slides = []
-    for mover in movers:
-        angle, length = rng.uniform(-np.pi, np.pi), rng.uniform(*SLIDE_LENGTHS)
-        start = episode.items[mover].position[:2]
-        end = start + length * np.array([np.cos(angle), np.sin(angle)])
-        if (end < AREA_LOW).any() or (end > AREA_HIGH).any():
-            return None
-        paths[mover] = start + np.linspace(0, 1, 9)[:, None] * (end - start)
-        slides.append(Slide(mover, int(rng.integers(SLIDE_STEPS[0], SLIDE_STEPS[1] + 1)), end))
-    if min(_gap(paths[i], paths[j]) for i, j in ((0, 1), (0, 2), (1, 2))) < SLIDE_GAP:
-        return None
-    return Episode(episode.items, (0,), episode.words, episode.hand, tuple(slides))
+    return Slide(item, int(rng.integers(SLIDE_STEPS[0], SLIDE_STEPS[1] + 1)), end)
+
+
+def slide_position(start: np.ndarray, slide: Slide, steps: np.ndarray) -> np.ndarray:
+    """Where (..., 2) a ball that lay at ``start`` (2,) is after ``steps`` control steps (...)."""
+    way = slide.end - start
+    share = (steps - slide.start) * CONTROL_DT * SLIDE_SPEED / np.linalg.norm(way)
+    position: np.ndarray = start + np.clip(share, 0.0, 1.0)[..., None] * way
+    return position
+
+
+def _slide_gap(points: np.ndarray, slides: Sequence[Optional[Slide]]) -> float:
+    steps = np.arange(SLIDE_STEPS[0], 44)  # by then every ball has stopped
+    paths = np.repeat(points[:, None], len(steps), axis=1)
+    for slide in slides:
+        if slide is not None:
+            paths[slide.item] = slide_position(points[slide.item], slide, steps)
+    return min(float(np.linalg.norm(paths[i] - paths[j], axis=-1).min())
+               for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
 _DRAWS: Dict[str, Draw] = {

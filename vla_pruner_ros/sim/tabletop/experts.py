@@ -13,6 +13,7 @@ from vla_pruner_ros.sim.tabletop.robot import ACTION_SCALE, Privileged, Tabletop
 from vla_pruner_ros.sim.tasks import TABLETOP_TASKS
 
 GAIN = 0.3  # share of the error that one control step removes
+FOLLOW_GAIN = 0.5  # staying with a ball under noise needs a firmer hand
 MAX_SPEED = 0.5  # of ACTION_SCALE, length of the movement part of an action
 HOVER = 0.11  # metres above the target while farther than a few centimetres
 SLOPE = 1.6  # metres of height per metre of distance when coming down
@@ -24,15 +25,16 @@ NOISE = {'pick-colour': 0.15, 'place-bowl': 0.15}  # of the action range, others
 
 
 def _towards(hand: np.ndarray, target: np.ndarray, hover: float, tolerance: float,
-             grip: float) -> np.ndarray:
+             grip: float, gain: float = GAIN) -> np.ndarray:
     """Move to ``target``, at most ``hover`` above it, down only where the distance is small."""
     away = target[:2] - hand[:2]
     distance = float(np.linalg.norm(away))
-    height = target[2] + np.clip(SLOPE * (distance - tolerance), 0.0, hover)
-    too_low = max(0.0, height - hand[2] - 0.03)  # rise before moving sideways
+    height = float(target[2] + np.clip(SLOPE * (distance - tolerance), 0.0, hover))
+    too_low = max(0.0, height - float(hand[2]) - 0.03)  # rise before moving sideways
     error = np.append(away / (1.0 + 20.0 * too_low), height - hand[2])
-    action = GAIN / ACTION_SCALE * error
-    return np.append(action * min(1.0, MAX_SPEED / max(np.linalg.norm(action), 1e-9)), grip)
+    action = gain / ACTION_SCALE * error
+    speed = max(float(np.linalg.norm(action)), 1e-9)
+    return np.append(action * min(1.0, MAX_SPEED / speed), grip)
 
 
 def _pick(hand: np.ndarray, cube: np.ndarray, held: bool) -> np.ndarray:
@@ -54,22 +56,23 @@ def _place(hand: np.ndarray, seen: Privileged) -> np.ndarray:
     return _towards(hand, bowl, CARRY_HEIGHT - ABOVE_BOWL, 0.008, -1.0 if above else 1.0)
 
 
-def expert_action(task: str, hand: np.ndarray, opening: float, seen: Privileged) -> np.ndarray:
+def expert_action(task: str, hand: np.ndarray, seen: Privileged) -> np.ndarray:
     """The expert's action (4,) in [-1, 1].
 
     Args:
         task: a tabletop task.
         hand: the point between the finger tips (3,), metres.
-        opening: gripper opening as a share of 0.1 m.
-        seen: what the policy does not see.
+        seen: what the policy does not see; ``held`` sums up the gripper.
     """
     if task == 'pick-colour':
         action = _pick(hand, seen.targets[0], seen.held)
     elif task == 'place-bowl':
         action = _place(hand, seen)
     else:
-        action = _towards(hand, seen.targets[0], HOVER, 0.012, -1.0)
-    return np.clip(action, -1.0, 1.0)
+        gain = FOLLOW_GAIN if task == 'follow-moving' else GAIN
+        action = _towards(hand, seen.targets[0], HOVER, 0.012, -1.0, gain)
+    clipped: np.ndarray = np.clip(action, -1.0, 1.0)
+    return clipped
 
 
 def run_expert(robot: TabletopRobot, seed: int, noise: float) -> str:

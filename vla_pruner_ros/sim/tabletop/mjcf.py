@@ -168,10 +168,10 @@ def _pick_objects() -> str:
 def _place_objects() -> str:
     rows = [_free_cube(0)]
     width, height, wall = HALF_WIDTH[BOWL], HALF_HEIGHT[BOWL], BOWL_WALL
-    parts = [((0, 0, wall - height), (width, width, wall))]
+    parts = [((0.0, 0.0, wall - height), (width, width, wall))]
     for side in (-1, 1):
-        parts.append(((side * (width - wall), 0, 0), (wall, width, height)))
-        parts.append(((0, side * (width - wall), 0), (width, wall, height)))
+        parts.append(((side * (width - wall), 0.0, 0.0), (wall, width, height)))
+        parts.append(((0.0, side * (width - wall), 0.0), (width, wall, height)))
     for slot in range(1, SLOTS['place']):
         rows.append(f'    <body name="item{slot}" mocap="true" pos="0 0 -1">')
         for number, (position, size) in enumerate(parts):

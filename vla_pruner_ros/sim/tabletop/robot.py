@@ -15,7 +15,7 @@ from vla_pruner_ros.sim import graphics
 from vla_pruner_ros.sim.robot import RobotObservation, StepResult
 from vla_pruner_ros.sim.tabletop import arm
 from vla_pruner_ros.sim.tabletop.cameras import CAMERAS, Cameras
-from vla_pruner_ros.sim.tabletop.episodes import draw_episode, SLIDE_SPEED
+from vla_pruner_ros.sim.tabletop.episodes import draw_episode, slide_position
 from vla_pruner_ros.sim.tabletop.mjcf import FINGER_RATE, scene_xml, SERVO_RATE, SLOTS, TIMESTEP
 from vla_pruner_ros.sim.tabletop.objects import LAMP, RGB, touch_points, WALL_HALF_SIZE
 from vla_pruner_ros.sim.tabletop.rules import HELD_DISTANCE, HELD_OPENING, Judge
@@ -23,7 +23,7 @@ from vla_pruner_ros.sim.tasks import CONTROL_DT, get_task, Task
 
 ACTION_SCALE = 0.04  # metres the hand target moves per control step at action 1
 MAX_LEAD = 0.045  # metres per axis that the target may be ahead of the hand
-FINGER_STEP = 0.015  # metres each finger's target moves per control step at most
+FINGER_STEP = 0.01  # metres each finger's target moves per control step at most
 SLICES = 10  # pieces of a control step between which targets, slides and touches are renewed
 PHYSICS_STEPS = int(round(CONTROL_DT / TIMESTEP / SLICES))
 FAMILIES = {'pick-colour': 'pick', 'place-bowl': 'place'}  # all others: 'touch'
@@ -108,7 +108,7 @@ class TabletopRobot:
     @property
     def position(self) -> np.ndarray:
         """The point between the finger tips (3,) in metres, world frame."""
-        return self.data.site_xpos[self._tip].copy()
+        return np.array(self.data.site_xpos[self._tip])
 
     @property
     def orientation(self) -> np.ndarray:
@@ -214,10 +214,8 @@ class TabletopRobot:
     def _slide_objects(self, steps: float) -> None:
         for slide in self.episode.slides:
             start = self.episode.items[slide.item].position
-            way = slide.end - start[:2]
-            share = (steps - slide.start) * CONTROL_DT * SLIDE_SPEED / np.linalg.norm(way)
             mocap = self.model.body_mocapid[self._bodies[slide.item]]
-            self.data.mocap_pos[mocap, :2] = start[:2] + np.clip(share, 0.0, 1.0) * way
+            self.data.mocap_pos[mocap, :2] = slide_position(start[:2], slide, np.array(steps))
 
     @property
     def _resting(self) -> bool:
@@ -238,7 +236,7 @@ class TabletopRobot:
     @property
     def objects(self) -> np.ndarray:
         """Centres (M, 3) of the objects in metres."""
-        return self.data.xpos[self._bodies[:len(self.episode.items)]]
+        return np.array(self.data.xpos[self._bodies[:len(self.episode.items)]])
 
     def privileged(self) -> Privileged:
         """The labels of this instant."""
@@ -262,7 +260,7 @@ class TabletopRobot:
     def expert_action(self) -> np.ndarray:
         """The scripted expert's action (4,) for this instant."""
         from vla_pruner_ros.sim.tabletop.experts import expert_action
-        return expert_action(self.task.name, self.position, self.opening, self.privileged())
+        return expert_action(self.task.name, self.position, self.privileged())
 
     def observe(self) -> RobotObservation:
         """Read the cameras, the joints and the hand."""
@@ -271,7 +269,7 @@ class TabletopRobot:
             ee_position=self.position,
             gripper_opening=self.opening,
             joint_names=self.joint_names,
-            joint_positions=self.data.qpos[:7].copy(),
+            joint_positions=np.array(self.data.qpos[:7]),
             time=float(self.data.time))
 
     def render(self, camera: str = 'front') -> np.ndarray:

@@ -9,7 +9,7 @@ WRONG_LIFT = 0.02  # metres another cube may rise
 BOWL_RADIUS = 0.035  # metres between the centres of cube and bowl, horizontally
 RESTING_HEIGHT = 0.045  # metres; a cube in a bowl lies lower
 OPEN = 0.65  # gripper opening above which a cube is let go
-HELD_OPENING = 0.62  # gripper opening below which a cube can be held
+HELD_OPENING = 0.6  # gripper opening below which a cube can be held
 HELD_DISTANCE = 0.025  # metres between the held cube's centre and the finger tips
 HOLD_STEPS = 4  # control steps that the hand must stay with a ball that has stopped
 
