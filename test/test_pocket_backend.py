@@ -1,4 +1,5 @@
 """The shipped policy's backend: inputs in, chunk out, errors named; with random weights."""
+from dataclasses import replace
 import json
 
 import numpy as np
@@ -110,6 +111,32 @@ def test_spec_follows_the_configuration(backend):
 
 def test_example_observation_is_accepted(backend):
     backend.predict_action_chunk(backend.example_observation(), keep_all())
+
+
+def test_two_cameras_are_both_needed_and_stand_in_the_order_of_the_spec():
+    torch.manual_seed(0)
+    backend = PocketBackend(PocketVLA(replace(CONFIG, cameras=('front', 'wrist'))))
+    assert [one.role for one in backend.spec.cameras] == ['front', 'wrist']
+    front, wrist = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    seen = observation(images={'wrist': wrist, 'front': front})
+    prediction = backend.predict_action_chunk(seen, keep_all())
+    images = torch.from_numpy(np.stack((front, wrist))).permute(0, 3, 1, 2)[None] / 255.0
+    with torch.no_grad():
+        raw = backend.model(images, torch.tensor([[1, 2, 3]]),
+                            torch.tensor(seen.state, dtype=torch.float32)[None])[0]
+    want = raw.double().numpy() * np.array([0.04, 0.04, 0.04, 1.0])
+    assert np.abs(prediction.actions - want).max() < 1e-6
+    pruner = make_pruner(Parameters(pruner='uniform'), backend.spec, False)
+    pruned = backend.predict_action_chunk(seen, TokenSelector(pruner, 49, M))
+    assert [len(one) for one in pruned.kept] == [49, 49]
+    keep = torch.cat([torch.from_numpy(one) + M * i for i, one in enumerate(pruned.kept)])
+    with torch.no_grad():
+        raw = backend.model(images, torch.tensor([[1, 2, 3]]),
+                            torch.tensor(seen.state, dtype=torch.float32)[None], keep=keep)[0]
+    want = raw.double().numpy() * np.array([0.04, 0.04, 0.04, 1.0])
+    assert np.abs(pruned.actions - want).max() < 1e-6
+    with pytest.raises(InputError, match='wrist'):
+        backend.predict_action_chunk(observation(images={'front': front}), keep_all())
 
 
 @pytest.mark.parametrize('size', [(480, 640), (96, 96), (300, 100)])

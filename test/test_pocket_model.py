@@ -1,4 +1,5 @@
 """PocketVLA: sequence layout, token removal, locality, words, checkpoints, shipped weights."""
+from dataclasses import replace
 import json
 
 import numpy as np
@@ -78,6 +79,51 @@ def test_a_visual_token_sees_only_its_own_patch(model):
     changed[..., 32:48, 64:80] = 0.5  # row 2, column 4
     moved = (model.encode_image(image) - model.encode_image(changed)).abs().amax(-1)[0]
     assert torch.nonzero(moved).flatten().tolist() == [2 * 14 + 4]
+
+
+@pytest.fixture(scope='module')
+def two_cameras(model):
+    torch.manual_seed(1)
+    return PocketVLA(replace(model.config, cameras=('front', 'wrist'))).eval()
+
+
+def test_pictures_of_two_cameras_follow_each_other_and_are_told_apart(two_cameras):
+    images, text, state = torch.rand(1, 2, 3, 224, 224), *inputs()[1:]
+    visual = two_cameras.encode_image(images)
+    embeds, layout, words, _ = two_cameras.assemble(visual, text, state)
+    assert visual.shape == (1, 392, 32) and (layout.images, layout.stop) == (2, 393)
+    assert words == slice(394, 397) and torch.equal(embeds[:, 1:393], visual)
+    changed = images.clone()
+    changed[:, 1, :, :16, 16:32] = 0.5  # second camera, second patch of the first row
+    moved = (two_cameras.encode_image(changed) - visual).abs().amax(-1)[0]
+    assert torch.nonzero(moved).flatten().tolist() == [196 + 1]
+    same = two_cameras.encode_image(images[:, :1].expand(-1, 2, -1, -1, -1))
+    assert not torch.allclose(same[:, :196], same[:, 196:], atol=1e-3)
+
+
+def test_two_cameras_pruned_equal_masking_the_dropped_tokens(two_cameras):
+    double = PocketVLA(two_cameras.config).double().eval()
+    images, text, state = torch.rand(1, 2, 3, 224, 224).double(), *inputs()[1:]
+    state, keep = state.double(), torch.cat((torch.arange(3, 196, 9), torch.arange(200, 392, 5)))
+    embeds, layout, _, _ = double.assemble(double.encode_image(images), text, state)
+    visible = torch.ones(embeds.shape[1], dtype=torch.bool)
+    visible[layout.start:layout.stop] = False
+    visible[layout.start + keep] = True
+    mask = visible[None, None, None].expand(1, 1, len(visible), -1)
+    masked = double.head(double.decoder(embeds, mask=mask)[:, -8:])
+    assert (masked - double(images, text, state, keep=keep)).abs().max() < 1e-10
+    assert (masked - double(images, text, state)).abs().max() > 1e-6  # negative control
+
+
+def test_a_global_encoder_lets_every_token_see_every_patch(model):
+    torch.manual_seed(2)
+    mixed = PocketVLA(replace(model.config, vision_layers=1)).eval()
+    image, _, _ = inputs()
+    changed = image.clone()
+    changed[..., 32:48, 64:80] = 0.5
+    moved = (mixed.encode_image(image) - mixed.encode_image(changed)).abs().amax(-1)[0]
+    assert (moved > 0).all()
+    assert set(model.state_dict()) < set(mixed.state_dict())  # a local policy has no such layers
 
 
 def test_words_are_lower_cased_cut_at_sixteen_and_unknown_ones_are_zero(model):

@@ -19,7 +19,7 @@ import torch
 from vla_pruner_ros.backends.pocket.model import load_pocket, PocketVLA, WEIGHTS_FOLDER
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.sim.collect import FIRST_EVALUATION_SEED
-from vla_pruner_ros.sim.robot import SimulatedRobot
+from vla_pruner_ros.sim.robots import make_robot
 from vla_pruner_ros.sim.selection import choose, MODES
 
 
@@ -32,20 +32,20 @@ def wilson(successes: int, episodes: int, z: float = 1.96) -> Tuple[float, float
 
 
 @torch.no_grad()
-def predict(model: PocketVLA, robot: SimulatedRobot, text_ids: torch.Tensor, mode: str,
+def predict(model: PocketVLA, robot: Any, text_ids: torch.Tensor, mode: str,
             kept: float, rng: np.random.Generator) -> np.ndarray:
     """One action chunk (8, 4), clipped to [-1, 1], for what the robot sees now."""
     seen = robot.observe()
-    image = torch.from_numpy(seen.images[model.config.camera].copy()).permute(2, 0, 1)[None]
-    image = torch.zeros(image.shape) if model.config.image_free else image.float() / 255.0
-    visual = model.encode_image(image)
+    images = torch.from_numpy(np.stack([seen.images[name] for name in model.config.cameras]))
+    pixels = images.permute(0, 3, 1, 2)[None].float() / 255.0
+    visual = model.encode_image(torch.zeros_like(pixels) if model.config.image_free else pixels)
     state = torch.from_numpy(seen.state)[None]
     embeds, _, words, actions = model.assemble(visual, text_ids, state)
     keep = choose(model, embeds, words, actions, mode, kept, rng)
     return model.head(model.decode(embeds, keep))[0].clamp(-1.0, 1.0).numpy()
 
 
-def run_episode(model: PocketVLA, robot: SimulatedRobot, seed: int, horizon: int,
+def run_episode(model: PocketVLA, robot: Any, seed: int, horizon: int,
                 mode: str = 'full', kept: float = 1.0) -> bool:
     """One episode; True when the task was solved within its step limit.
 
@@ -58,8 +58,8 @@ def run_episode(model: PocketVLA, robot: SimulatedRobot, seed: int, horizon: int
         kept: share of the visual tokens that stays.
     """
     rng = np.random.default_rng(seed)
-    text_ids = torch.tensor([model.config.tokenize(robot.instruction)])
     robot.reset(seed)
+    text_ids = torch.tensor([model.config.tokenize(robot.instruction)])
     while not (robot.success or robot.truncated):
         for action in predict(model, robot, text_ids, mode, kept, rng)[:horizon]:
             result = robot.apply(action)
@@ -72,7 +72,7 @@ def run_part(job: Dict[str, Any]) -> List[Dict[str, Any]]:
     """Episodes of one worker process; ``job``: the arguments of ``evaluate`` and ``seeds``."""
     torch.set_num_threads(1)
     model = load_pocket(job['weights'])
-    robot = SimulatedRobot(job['task'], job['seeds'][0], model.config.image_size)
+    robot = make_robot(job['task'], job['seeds'][0], model.config.image_size)
     rows = []
     for seed in job['seeds']:
         solved = run_episode(model, robot, seed, job['horizon'], job['mode'], job['kept'])

@@ -26,7 +26,7 @@ def visual_attention(model: PocketVLA, embeds: Tensor, rows: slice) -> Tensor:
         rows: the asking rows (action queries or words).
 
     Returns:
-        (196,) mean over layers, heads and rows.
+        (C * 196,) mean over layers, heads and rows.
     """
     layout = model.layout()
     x, total = embeds, torch.zeros(layout.stop - layout.start)
@@ -51,7 +51,7 @@ def choose(model: PocketVLA, embeds: Tensor, words: slice, actions: slice, mode:
         words: rows of the instruction.
         actions: rows of the action queries.
         mode: one of ``MODES``; ``worst`` keeps what the actions look at least.
-        kept: share of the tokens that stays, 0..1.
+        kept: share of each camera's tokens that stays, 0..1.
         rng: for ``random``.
 
     Raises:
@@ -64,9 +64,13 @@ def choose(model: PocketVLA, embeds: Tensor, words: slice, actions: slice, mode:
     if mode == 'full':
         return None
     layout = model.layout()
-    tokens = layout.stop - layout.start
+    tokens, images = layout.tokens_per_image, layout.images
     count = max(1, round(kept * tokens))
     if mode == 'random':
-        return torch.from_numpy(np.sort(rng.choice(tokens, count, replace=False)))
-    scores = visual_attention(model, embeds, words if mode == 'text' else actions)
-    return scores.topk(count, largest=mode != 'worst').indices.sort().values
+        chosen = [torch.from_numpy(np.sort(rng.choice(tokens, count, replace=False)))
+                  for _ in range(images)]
+    else:
+        scores = visual_attention(model, embeds, words if mode == 'text' else actions)
+        chosen = [one.topk(count, largest=mode != 'worst').indices.sort().values
+                  for one in scores.chunk(images)]
+    return torch.cat([one + number * tokens for number, one in enumerate(chosen)])

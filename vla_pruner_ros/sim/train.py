@@ -21,23 +21,23 @@ from torch import Tensor
 from vla_pruner_ros.backends.pocket.model import load_pocket, PocketConfig, PocketVLA, UNKNOWN
 from vla_pruner_ros.sim.dataset import Batch, Demonstrations
 from vla_pruner_ros.sim.losses import AuxiliaryHeads, encode, policy_losses, visual_losses, WEIGHTS
-from vla_pruner_ros.sim.tasks import get_task
 
 SHORT_TOKENS = 48
 WARM_UP, FLOOR = 100, 0.03
 AVERAGE = 0.998
+JITTER = 0.1  # of the colour range
 SAVE_EVERY = 120.0  # seconds
 
 
-def make_config(data: Demonstrations, hidden: int, layers: int) -> PocketConfig:
+def make_config(data: Demonstrations, hidden: int, layers: int,
+                vision_layers: int = 0) -> PocketConfig:
     """Vocabulary and normalisation from the data."""
-    words = sorted({word for task in data.tasks for text in get_task(task).wordings
-                    for word in text.split()})
+    words = sorted({word for text in data.wordings() for word in text.split()})
     mean, std = data.state_statistics()
     return PocketConfig(
         words=(UNKNOWN, *words), hidden=hidden, layers=layers, heads=hidden // 32,
-        inner=hidden * 8 // 3 // 16 * 16,
-        instructions={task: get_task(task).instruction for task in data.tasks},
+        inner=hidden * 8 // 3 // 16 * 16, vision_layers=vision_layers, cameras=data.cameras,
+        instructions={task: data.instruction(task) for task in data.tasks},
         state_mean=tuple(round(float(value), 4) for value in mean),
         state_std=tuple(round(float(value), 4) for value in std))
 
@@ -61,13 +61,6 @@ class Schedule:
         """Warm-up, then a cosine down to ``FLOOR`` of the peak."""
         cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         return self.peak * min(1.0, (step + 1) / WARM_UP) * (cosine * (1 - FLOOR) + FLOOR)
-
-
-def colour_jitter(images: Tensor) -> Tensor:
-    """Contrast per channel and brightness per image."""
-    count = len(images)
-    gain = 1 + 0.2 * (torch.rand(count, 3, 1, 1) - 0.5)
-    return images * gain + 0.1 * (torch.rand(count, 1, 1, 1) - 0.5)
 
 
 class Trainer:
@@ -102,9 +95,9 @@ class Trainer:
     def losses(self, batch: Batch, phase: str, training: bool) -> Tuple[Tensor, Dict[str, float]]:
         """Loss of a batch in a phase."""
         if phase == 'encoder':
-            visual, keep = encode(self.model, batch, SHORT_TOKENS)
-            parts = visual_losses(self.model, self.heads, visual, batch, keep)
-            total = sum(WEIGHTS[name] * value for name, value in parts.items())
+            parts = visual_losses(self.model, self.heads,
+                                  encode(self.model, batch, SHORT_TOKENS), batch)
+            total = sum((WEIGHTS[name] * value for name, value in parts.items()), torch.zeros(()))
             return total, {name: float(value.detach()) for name, value in parts.items()}
         return policy_losses(self.model, self.heads, batch,
                              tokens=SHORT_TOKENS if phase == 'short' else None,
@@ -112,10 +105,7 @@ class Trainer:
 
     def train_step(self) -> Dict[str, float]:
         """One optimiser step."""
-        batch = self.data.batch(self.config, self.counts, self.rng, shift=1)
-        batch.images.copy_(colour_jitter(batch.images))
-        if self.config.image_free:
-            batch.images.zero_()
+        batch = self.data.batch(self.config, self.counts, self.rng, shift=1, jitter=JITTER)
         for group in self.optimizer.param_groups:
             group['lr'] = self.schedule.learning_rate(self.progress, self.step)
         total, parts = self.losses(batch, self.schedule.phase(self.progress), True)
@@ -138,8 +128,6 @@ class Trainer:
         rng, sums = np.random.default_rng(1), []
         for _ in range(batches):
             batch = self.data.batch(self.config, self.counts, rng, held_out=True)
-            if self.config.image_free:
-                batch.images.zero_()
             sums.append(self.losses(batch, 'full', False)[1])
         self.model.load_state_dict(current)
         return {name: round(float(np.mean([row[name] for row in sums])), 4) for name in sums[0]}
@@ -181,7 +169,7 @@ class Trainer:
         partial = self.folder / 'checkpoint.part'
         torch.save(state, partial)
         partial.replace(self.folder / 'checkpoint.pt')
-        save_file({name: value.contiguous() for name, value in self.average.items()},
+        save_file({name: value.half().contiguous() for name, value in self.average.items()},
                   self.folder / 'pocket_vla.safetensors')
         (self.folder / 'pocket_vla.json').write_text(
             json.dumps(self.config.to_json(), indent=1) + '\n')
@@ -204,9 +192,7 @@ class Trainer:
                 words[self.config.words.index(word)] = values['words.weight'][index]
         self.model.load_state_dict({**values, 'words.weight': words})
         heads = torch.load(folder / 'checkpoint.pt', weights_only=True)['heads']
-        for name, value in self.heads.state_dict().items():
-            rows = min(len(value), len(heads[name]))
-            value[:rows] = heads[name][:rows]
+        self.heads.load_state_dict(heads)
         self.average = {name: value.detach().clone()
                         for name, value in self.model.named_parameters()}
 
@@ -243,6 +229,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--start-from', type=Path, help='folder of an earlier run')
     parser.add_argument('--hidden', type=int, default=192)
     parser.add_argument('--layers', type=int, default=4)
+    parser.add_argument('--vision-layers', type=int, default=0,
+                        help='global mixing in the encoder, for comparison; 0 = local')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--seed', type=int, default=0)
     given = parser.parse_args(arguments)
@@ -251,7 +239,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     torch.set_num_threads(given.threads)
     data = Demonstrations(given.demos, given.tasks)
     schedule = Schedule(given.minutes, given.peak, given.encoder_until, given.short_until)
-    config = replace(make_config(data, given.hidden, given.layers), image_free=given.image_free)
+    config = replace(make_config(data, given.hidden, given.layers, given.vision_layers),
+                     image_free=given.image_free)
     trainer = Trainer(data, config,
                       dict(zip(given.tasks, given.per_step)), schedule, given.out, given.seed)
     if given.start_from is not None:

@@ -45,7 +45,8 @@ class PocketBackend(Backend):
         self._scale = torch.tensor(config.action_scale, dtype=torch.float64)
         self.spec = PolicySpec(
             name='pocket',
-            cameras=(CameraSpec(config.camera, config.image_size, config.image_size),),
+            cameras=tuple(CameraSpec(name, config.image_size, config.image_size)
+                          for name in config.cameras),
             state_names=tuple(config.state_names), action_names=tuple(config.action_names),
             action_kind='ee_delta', action_horizon=config.chunk, control_dt=config.control_dt,
             grid_rows=config.grid, grid_cols=config.grid, decoder_layers=config.layers,
@@ -86,12 +87,13 @@ class PocketBackend(Backend):
             BackendError: the selector asks for what this decoder does not have.
         """
         clock = StageClock(self.device)
-        image = self._image(observation)
+        images = torch.stack([self._image(observation, camera) for camera in self.spec.cameras],
+                             dim=1)
         state = self._state(observation.state)
         words = self._words(observation.instruction)
         clock.lap('preprocess')
 
-        visual = self.model.encode_image(image)
+        visual = self.model.encode_image(images)
         clock.lap('vision')
 
         embeds, layout, text, queries = self.model.assemble(visual, words, state)
@@ -115,9 +117,8 @@ class PocketBackend(Backend):
         return replace(super().example_observation(), instruction=instruction,
                        state=np.asarray(config.state_mean, dtype=np.float64))
 
-    def _image(self, observation: Observation) -> Tensor:
+    def _image(self, observation: Observation, camera: CameraSpec) -> Tensor:
         """(1, 3, H, W) in [0, 1]; other sizes are resized, not cropped."""
-        [camera] = self.spec.cameras
         if camera.role not in observation.images:
             raise InputError('camera', f'the policy needs camera {camera.role!r}, the observation '
                                        f'has {sorted(observation.images)}')

@@ -4,10 +4,11 @@ It has the shape of the OpenVLA family: patches -> projector -> Llama-type decod
 chunk decoded in parallel (all tokens see each other, as in OpenVLA-OFT, arXiv:2502.19645).  The
 patch encoder is LOCAL on purpose: every convolution has stride = kernel, so a visual token knows
 only its own 16x16 pixels.  With global mixing before the cut, every token carries the whole
-picture and it does not matter which ones a pruner keeps; here it does.
+picture and it does not matter which ones a pruner keeps; here it does.  ``vision_layers`` adds
+such mixing, as a contrast for comparisons.
 
-Sequence: ``[BOS] visual(196) [state] words(1..16) action queries(8)``, never padded. This file
-does not know pruners, caches or the simulator.
+Sequence: ``[BOS] visual(196 per camera) [state] words(1..16) action queries(8)``, never padded.
+This file does not know pruners, caches or the simulator.
 """
 from dataclasses import asdict, dataclass
 import json
@@ -37,6 +38,9 @@ class PocketConfig:
         state_names, state_mean, state_std: proprioception and its normalisation.
         action_names, action_scale: ``scale * output`` is metres per control step, or the gripper.
         instructions: task name -> the instruction it was trained with.
+        cameras: their images stand one after the other in the sequence, in this order.
+        vision_layers: layers in which the visual tokens of all cameras see each other before the
+            projector, as in a vision transformer; 0 = a local encoder.
         image_free: trained on black images, as a floor for comparisons.
     """
 
@@ -49,7 +53,7 @@ class PocketConfig:
     action_scale: Tuple[float, ...] = (0.04, 0.04, 0.04, 1.0)
     gripper_open: float = -1.0
     gripper_closed: float = 1.0
-    camera: str = 'corner'
+    cameras: Tuple[str, ...] = ('corner',)
     control_dt: float = 0.05
     image_size: int = 224
     patch: int = 16
@@ -59,12 +63,25 @@ class PocketConfig:
     inner: int = 512
     layers: int = 4
     heads: int = 6
+    vision_layers: int = 0
     image_free: bool = False
 
     @property
     def grid(self) -> int:
         """Patches per side."""
         return self.image_size // self.patch
+
+    @property
+    def visual_tokens(self) -> int:
+        """Visual tokens of all cameras together."""
+        return len(self.cameras) * self.grid ** 2
+
+    def decoder_config(self, layers: int) -> DecoderConfig:
+        """Shape of a stack of ``layers`` decoder layers of this width."""
+        return DecoderConfig(
+            hidden_size=self.hidden, intermediate_size=self.inner, num_hidden_layers=layers,
+            num_attention_heads=self.heads, num_key_value_heads=self.heads,
+            head_dim=self.hidden // self.heads)
 
     def to_json(self) -> Dict[str, Any]:
         """Plain lists and numbers, for ``json.dump``."""
@@ -139,7 +156,12 @@ class PocketVLA(nn.Module):
         self.config = config
         d, grid = config.hidden, config.grid
         self.stem = PatchStem(d, config.patch)
-        self.positions = nn.Parameter(0.5 * grid_embedding(grid, d))
+        places = 0.5 * grid_embedding(grid, d)
+        self.positions = nn.Parameter(torch.cat([  # a camera is told apart by a random offset
+            places + (0.5 * torch.randn(1, d) if number else 0.0)
+            for number in range(len(config.cameras))]))
+        if config.vision_layers:
+            self.mixer = Decoder(config.decoder_config(config.vision_layers))
         self.projector = nn.Sequential(
             RMSNorm(d, 1e-6), nn.Linear(d, 2 * d), nn.GELU(), nn.Linear(2 * d, d))
         self.words = nn.Embedding(len(config.words), d)
@@ -147,21 +169,35 @@ class PocketVLA(nn.Module):
             nn.Linear(len(config.state_names), d), nn.GELU(), nn.Linear(d, d))
         self.begin = nn.Parameter(torch.randn(1, 1, d) * 0.5)
         self.queries = nn.Parameter(torch.randn(1, config.chunk, d) * 0.5)
-        self.decoder = Decoder(DecoderConfig(
-            hidden_size=d, intermediate_size=config.inner, num_hidden_layers=config.layers,
-            num_attention_heads=config.heads, num_key_value_heads=config.heads,
-            head_dim=d // config.heads))
+        self.decoder = Decoder(config.decoder_config(config.layers))
         self.action = nn.Linear(d, len(config.action_names))
         self.register_buffer('state_mean', torch.tensor(config.state_mean), persistent=False)
         self.register_buffer('state_std', torch.tensor(config.state_std), persistent=False)
 
     def layout(self) -> VisualLayout:
         """Where the visual tokens stand in the sequence."""
-        return VisualLayout(start=1, images=1, rows=self.config.grid, cols=self.config.grid)
+        return VisualLayout(start=1, images=len(self.config.cameras), rows=self.config.grid,
+                            cols=self.config.grid)
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Visual tokens (B, 196, hidden) of float images (B, 3, 224, 224) in [0, 1]."""
-        tokens = self.stem(image) + self.positions
+        """Visual tokens (B, C * 196, hidden) of float images in [0, 1].
+
+        Args:
+            image: (B, C, 3, 224, 224) for C cameras; with one camera also (B, 3, 224, 224).
+        """
+        pixels = image.reshape(-1, *image.shape[-3:])
+        tokens = self.stem(pixels).reshape(image.shape[0], -1, self.config.hidden)
+        return self.project(tokens + self.positions)
+
+    def project(self, tokens: Tensor, positions: Optional[Tensor] = None) -> Tensor:
+        """Map patch tokens with position embedding (B, K, hidden) to visual tokens.
+
+        Args:
+            tokens: of all patches, or of some.
+            positions: (B, K) their indices; 0..K-1 when None.
+        """
+        if self.config.vision_layers:
+            tokens = tokens + self.mixer(tokens, positions=positions, causal=False)
         return tokens + self.projector(tokens)
 
     def embed_prompt(self, text_ids: Tensor, state: Tensor) -> Tensor:
