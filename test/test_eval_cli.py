@@ -6,9 +6,10 @@ from fakes import FakeBackend
 import pytest
 
 from vla_pruner_ros.cli import eval as command
+from vla_pruner_ros.cli.eval_time import duration
 from vla_pruner_ros.cli.main import main
 from vla_pruner_ros.core.errors import MissingDependencyError
-from vla_pruner_ros.evaluation.claims import variants
+from vla_pruner_ros.evaluation.claims import choose, variants
 from vla_pruner_ros.evaluation.pools import MOST_JOBS
 from vla_pruner_ros.evaluation.ray_pool import RayActors
 
@@ -25,6 +26,10 @@ def backend(monkeypatch):
 
 def evaluate(out, *words):
     return main(['eval', *COMMON, '--out', str(out), *words])
+
+
+def plan_of(options):
+    return command.make_work(options, command.BASE).policies[0].plan
 
 
 def report(out):
@@ -114,7 +119,7 @@ def test_a_bad_argument_is_one_line_and_nothing_is_written(backend, tmp_path, ca
 
 def test_quick_fills_in_only_what_was_not_given(backend):
     options = command.arguments().parse_args([*COMMON, '--quick', '--episodes', '2'])
-    plan = command.make_plan(options, command.BASE)
+    plan = plan_of(options)
     assert [one.label for one in plan.variants] == [
         'unpruned', 'vla_pruner 4', 'random 4', 'vla_pruner 2', 'random 2']
     assert len(plan.seeds) == 2
@@ -122,12 +127,13 @@ def test_quick_fills_in_only_what_was_not_given(backend):
 
 def test_claims_bring_their_own_variants(backend):
     options = command.arguments().parse_args([*COMMON, '--claims'])
-    labels = [one.label for one in command.make_plan(options, command.BASE).variants]
-    assert labels == [one.label for one in variants(command.BASE, 16)]
+    labels = [one.label for one in plan_of(options).variants]
+    assert labels == [one.label for one in variants(choose(('a', 'b'), ('b',)), command.BASE,
+                                                    16)]
     assert {'unpruned', 'vla_pruner 8', 'vla_pruner/temporal_window=1 2'} <= set(labels)
     more = command.arguments().parse_args([*COMMON, '--claims', '--pruners', 'random',
                                            '--budgets', '5'])
-    assert [one.label for one in command.make_plan(more, command.BASE).variants] == [
+    assert [one.label for one in plan_of(more).variants] == [
         *labels, 'random 5']
 
 
@@ -139,7 +145,7 @@ def test_a_policy_that_knows_no_tasks_needs_them_named(backend, tmp_path, capsys
 @pytest.mark.parametrize('seconds, text', [(0.4, '0 s'), (59.6, '1 min 0 s'), (95, '1 min 35 s'),
                                            (3725, '1 h 2 min')])
 def test_durations_for_people(seconds, text):
-    assert command.duration(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_ray_that_is_not_installed_is_named(monkeypatch):

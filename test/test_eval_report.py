@@ -10,7 +10,7 @@ from vla_pruner_ros.evaluation import claims, report
 from vla_pruner_ros.evaluation.methods import parse_method, Variant
 from vla_pruner_ros.evaluation.paths import pack
 from vla_pruner_ros.evaluation.plots import lines
-from vla_pruner_ros.evaluation.summary import Results, summarize
+from vla_pruner_ros.evaluation.summary import PolicyRun, Results, summarize
 
 PLAN = make_plan()
 SOLVED = {'unpruned': 9, 'random 4': 3, 'vla_pruner 4': 8}  # of 10 seeds, for both tasks
@@ -27,14 +27,22 @@ def rows_of(plan, solved, **changes):
     return rows
 
 
+def of_one(plan, rows):
+    return Results([PolicyRun('one', plan, rows)])
+
+
+def chosen(moving=('b',), **others):
+    return claims.choose(('a', 'b'), moving, **others)
+
+
 @pytest.fixture(scope='module')
 def results():
-    return Results(PLAN, rows_of(PLAN, SOLVED))
+    return of_one(PLAN, rows_of(PLAN, SOLVED))
 
 
 @pytest.fixture(scope='module')
 def full(results):
-    return {**summarize(results), 'claims': claims.judge(results, ['b'])}
+    return {**summarize(results), 'claims': claims.judge(results, chosen())}
 
 
 def find(full, label):
@@ -81,7 +89,7 @@ def test_only_finished_episodes_of_the_plan_count():
     for name in [job.name for job in PLAN.jobs() if job.seed == PLAN.seeds[0]][:2]:
         del rows[name]  # unpruned and random of task a
     rows['c 1 unpruned'] = {'success': True}
-    results = Results(PLAN, rows)
+    results = of_one(PLAN, rows)
     full = summarize(results)
     assert results.finished == 58 and find(full, 'random 4')['successes'] == 5
     assert find(full, 'vla_pruner 4')['against_unpruned']['pairs'] == 19
@@ -89,7 +97,7 @@ def test_only_finished_episodes_of_the_plan_count():
 
 
 def test_an_evaluation_with_nothing_yet_still_has_a_report():
-    full = summarize(Results(PLAN, {}))
+    full = summarize(of_one(PLAN, {}))
     assert find(full, 'unpruned')['rate'] is None
     assert 'unpruned | 100 % | - |' in report.markdown(full)
 
@@ -97,7 +105,8 @@ def test_an_evaluation_with_nothing_yet_still_has_a_report():
 def test_the_files_hold_everything(full, tmp_path):
     files = report.write(full, tmp_path)
     assert [path.name for path in files] == ['report.json', 'report.md', 'success.png',
-                                             'cost.png', 'deviation.png']
+                                             'success_tasks.png', 'cost.png',
+                                             'deviation.png']
     assert all(path.stat().st_size > 1000 for path in files)
     assert json.loads(files[0].read_text())['variants'] == full['variants']
     text = files[1].read_text()
@@ -112,7 +121,7 @@ def test_the_files_hold_everything(full, tmp_path):
 
 
 def test_little_pruning_is_pointed_out():
-    text = report.markdown(summarize(Results(PLAN, rows_of(PLAN, SOLVED, pruned=1))))
+    text = report.markdown(summarize(of_one(PLAN, rows_of(PLAN, SOLVED, pruned=1))))
     assert 'Caution:** 2 variant(s) dropped tokens in less than 60% of their model runs' in text
 
 
@@ -125,7 +134,7 @@ def test_the_table_of_the_terminal_has_a_line_per_variant(full):
 def test_a_line_of_the_plot_ends_at_all_tokens_of_its_kind():
     plan = make_plan(variants=(Variant(), Variant('none', 0, (), True), Variant('random', 4),
                                Variant('random', 2), Variant('flashvla', 4, (), True)))
-    variants = summarize(Results(plan, rows_of(plan, {})))['variants']
+    variants = summarize(of_one(plan, rows_of(plan, {})))['variants']
     assert {method: [one['label'] for one in points]
             for method, points in lines(variants).items()} == {
         'random': ['random 2', 'random 4', 'unpruned'],
@@ -134,12 +143,13 @@ def test_a_line_of_the_plot_ends_at_all_tokens_of_its_kind():
 
 def claim_results(solved, reused=1, episodes=40):
     plan = make_plan(seeds=tuple(range(900000, 900000 + episodes)),
-                     variants=claims.variants(Parameters(), 16))
-    return Results(plan, rows_of(plan, solved, reused=reused))
+                     variants=tuple(claims.variants(chosen(), Parameters(), 16)))
+    return of_one(plan, rows_of(plan, solved, reused=reused))
 
 
 def verdicts(results, moving=('b',)):
-    return [(one['key'], one['second'], one['verdict']) for one in claims.judge(results, moving)]
+    return [(one['key'], one['second'], one['verdict'])
+            for one in claims.judge(results, chosen(moving))]
 
 
 def test_claims_hold_fail_or_stay_open_by_their_interval():
@@ -160,10 +170,10 @@ def test_a_loss_beyond_the_margin_refutes_no_loss():
 
 def test_reuse_claims_need_their_reuse_rate_and_a_moving_target():
     def of(key, results, moving=('b',)):
-        [one] = [one for one in claims.judge(results, moving) if one['key'] == key]
+        [one] = [one for one in claims.judge(results, chosen(moving)) if one['key'] == key]
         return one
 
-    same = {one.label: 40 for one in claims.variants(Parameters(), 16)}
+    same = {one.label: 40 for one in claims.variants(chosen(), Parameters(), 16)}
     assert of('f', claim_results(same, episodes=200))['reuse_rate'] == 0.25
     rarely = of('f', claim_results(same, reused=0))
     assert rarely['verdict'] == 'not tested' and '0% of the steps were reused' in rarely['why']
@@ -180,10 +190,10 @@ def test_claims_that_were_not_run_are_not_judged(full):
 
 
 def test_the_variants_of_the_claims_are_valid_and_unique():
-    chosen = claims.variants(Parameters(), 196)
-    assert chosen[0] == Variant() and len({one.label for one in chosen}) == len(chosen)
-    for one in chosen:
+    found = list(claims.variants(chosen(), Parameters(), 196))
+    assert found[0] == Variant() and len({one.label for one in found}) == len(found)
+    for one in found:
         one.apply(Parameters())
         assert parse_method(one.method, Parameters()).settings == one.settings
-    assert {one.tokens for one in chosen} == {0, 98, 24}
-    assert VARIANTS[0] == chosen[0]
+    assert {one.tokens for one in found} == {0, 98, 24}
+    assert VARIANTS[0] == found[0]

@@ -71,6 +71,7 @@ class Plan:
         checkpoint_digest: of the policy's files.
         warm_up: one of ``WARM_UPS``.
         versions: of the libraries that an outcome depends on.
+        only: label of a variant -> the tasks on which it runs; without an entry on all.
     """
 
     environment: str
@@ -82,10 +83,12 @@ class Plan:
     checkpoint_digest: str = ''
     warm_up: str = 'settle'
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
+    only: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
 
     def units(self) -> List[List[Job]]:
         """Jobs, grouped by (task, seed); all tasks of one seed before the next seed."""
-        return [[Job(task, seed, variant) for variant in self.variants]
+        return [[Job(task, seed, variant) for variant in self.variants
+                 if task in self.only.get(variant.label, self.tasks)]
                 for seed in self.seeds for task in self.tasks]
 
     def jobs(self) -> List[Job]:
@@ -115,6 +118,7 @@ class Plan:
                 'first_seed': self.seeds[0], 'episodes_per_task': len(self.seeds),
                 'variants': [dict(dataclasses.asdict(one), label=one.label)
                              for one in self.variants],
+                'only': {label: list(tasks) for label, tasks in self.only.items()},
                 'digest': self.digest, 'conditions': self.conditions()}
 
 
@@ -143,15 +147,20 @@ def versions() -> Dict[str, str]:
     return found
 
 
-def files_digest(folder: Path) -> str:
+def files_digest(folder: Path, subfolders: bool = True) -> str:
     """Digest of the names, sizes and contents of a checkpoint's files.
+
+    Args:
+        folder: of the checkpoint.
+        subfolders: files below count, too.
 
     Raises:
         ConfigError: the folder cannot be read.
     """
     digest = hashlib.sha256()
     try:
-        for path in sorted(one for one in folder.rglob('*') if one.is_file()):
+        for path in sorted(one for one in folder.glob('**/*' if subfolders else '*')
+                           if one.is_file()):
             size = path.stat().st_size
             digest.update(f'{path.relative_to(folder).as_posix()} {size}\n'.encode())
             if size <= LARGE_FILE:

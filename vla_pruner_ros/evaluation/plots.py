@@ -1,6 +1,6 @@
 """Plots of an evaluation (matplotlib, no display)."""
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 
@@ -32,8 +32,11 @@ def plot_all(report: Dict[str, Any], folder: Path) -> List[Path]:
     variants = [one for one in report['variants'] if one['episodes']]
     if not variants:
         return []
-    made = [plot_success(variants, report['plan']['tasks'], folder / 'success.png'),
-            plot_cost(variants, folder / 'cost.png')]
+    tasks = report['plan']['tasks']
+    made = [plot_success(variants, folder / 'success.png')]
+    if len(tasks) > 1:
+        made.append(plot_tasks(variants, tasks, folder / 'success_tasks.png'))
+    made.append(plot_cost(variants, folder / 'cost.png'))
     if any(one['path_deviation_m'] for one in variants):
         made.append(plot_deviation(variants, folder / 'deviation.png'))
     return made
@@ -60,24 +63,46 @@ def lines(variants: Sequence[Variant]) -> Dict[str, List[Variant]]:
     return found
 
 
-def plot_success(variants: Sequence[Variant], tasks: Sequence[str], path: Path) -> Path:
-    """Success over budget, one line per method with intervals; all tasks, then each task."""
+def plot_success(variants: Sequence[Variant], path: Path) -> Path:
+    """Success over budget, one line per method with intervals; faint ones are single policies."""
     plt = pyplot()
-    panels: List[Optional[str]] = [None, *(tasks if len(tasks) > 1 else ())]
-    columns = min(3, len(panels))
-    figure, axes = plt.subplots(-(-len(panels) // columns), columns, squeeze=False, sharey=True,
-                                figsize=(5.2 * columns, 4.2 * -(-len(panels) // columns)))
-    for axis in axes.flat[len(panels):]:
+    figure, axis = plt.subplots(figsize=(7.5, 5.0))
+    _success_panel(axis, variants, lambda one: one)
+    names = list(variants[0]['policies'])
+    for name in names if len(names) > 1 else ():
+        for number, points in enumerate(lines(variants).values()):
+            known = [one for one in points if one['policies'][name]['episodes']]
+            axis.plot([100 * one['kept_share'] for one in known],
+                      [one['policies'][name]['rate'] for one in known], linewidth=0.7, alpha=0.35,
+                      color=f'C{number % 10}', linestyle='-' if number < 10 else '--')
+    title = f'all tasks, mean of {len(names)} policies' if len(names) > 1 else 'all tasks'
+    axis.set_title(title, fontsize=10)
+    axis.set_ylabel('success rate')
+    axis.legend(fontsize=7)
+    return _save(plt, figure, path)
+
+
+def plot_tasks(variants: Sequence[Variant], tasks: Sequence[str], path: Path) -> Path:
+    """The same, one panel per task."""
+    plt = pyplot()
+    columns = min(3, len(tasks))
+    rows = -(-len(tasks) // columns)
+    figure, axes = plt.subplots(rows, columns, squeeze=False, sharey=True,
+                                figsize=(4.6 * columns, 3.6 * rows + 0.5))
+    for axis in axes.flat[len(tasks):]:
         axis.axis('off')
-    for axis, task in zip(axes.flat, panels):
-        def value(one: Variant, task: Optional[str] = task) -> Dict[str, Any]:
-            found: Dict[str, Any] = one if task is None else one['tasks'][task]
+    for axis, task in zip(axes.flat, tasks):
+        def value(one: Variant, task: str = task) -> Dict[str, Any]:
+            found: Dict[str, Any] = one['tasks'][task]
             return found
         _success_panel(axis, variants, value)
-        axis.set_title('all tasks' if task is None else task, fontsize=10)
-    axes[0, 0].legend(fontsize=7)
-    axes[0, 0].set_ylabel('success rate')
-    return _save(plt, figure, path)
+        axis.set_title(task, fontsize=10)
+    for axis in axes[:, 0]:
+        axis.set_ylabel('success rate')
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, ncol=columns * 2, loc='lower center')
+    # Room below for the legend, which would hide points in any panel.
+    return _save(plt, figure, path, 0.035 * -(-len(labels) // (columns * 2)) + 0.02)
 
 
 def _success_panel(axis: Any, variants: Sequence[Variant],
@@ -154,8 +179,8 @@ def plot_cost(variants: Sequence[Variant], path: Path) -> Path:
     return _save(plt, figure, path)
 
 
-def _save(plt: Any, figure: Any, path: Path) -> Path:
-    figure.tight_layout()
+def _save(plt: Any, figure: Any, path: Path, below: float = 0.0) -> Path:
+    figure.tight_layout(rect=(0.0, below, 1.0, 1.0))
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -1,10 +1,21 @@
 """The report of an evaluation: ``report.json``, ``report.md`` and plots."""
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
+from vla_pruner_ros.evaluation.formats import (
+    difference,
+    millimetres,
+    number,
+    p_value,
+    percent,
+    rate,
+    table,
+)
 from vla_pruner_ros.evaluation.plan import WARM_UPS
 from vla_pruner_ros.evaluation.plots import plot_all
+from vla_pruner_ros.evaluation.report_claims import claims
+from vla_pruner_ros.evaluation.report_policies import policies, READING_SEVERAL
 
 STAGES = ('preprocess', 'vision', 'decoder', 'select', 'head')
 SMALL_SHARE = 0.6  # of the model runs
@@ -37,17 +48,21 @@ def markdown(report: Dict[str, Any]) -> str:
     plan, episodes = report['plan'], report['episodes']
     unfinished = '' if episodes['finished'] == episodes['planned'] else (
         f' **Unfinished: {episodes["finished"]} of {episodes["planned"]} episodes.**')
+    several = len(report['policies']) > 1
+    of = f' x {len(report["policies"])} policies' if several else ''
+    digest = '' if several else f', plan `{plan["digest"]}`'
     parts = [
         '# Closed-loop evaluation', '',
         f'{len(plan["tasks"])} task(s) x {plan["episodes_per_task"]} seeds (from '
-        f'{plan["first_seed"]}) x {len(plan["variants"])} variants in `{plan["environment"]}`, '
-        f'lock step, plan `{plan["digest"]}`. Warm-up: '
+        f'{plan["first_seed"]}) x {len(plan["variants"])} variants{of} in '
+        f'`{plan["environment"]}`, lock step{digest}. Warm-up: '
         f'{WARM_UPS[plan["conditions"]["warm_up"]]}.{unfinished}', '', READING, '',
-        '## Success', '', *success_table(report), '',
+        *([READING_SEVERAL, ''] if several else ()),
+        '## Success', '', *success_table(report), '', *restricted(report), *policies(report),
         '## Against the unpruned policy', '', *against_table(report), '',
         '## Cost', '', *cost_table(report), '',
         *comparisons(report), *claims(report), *pictures(report),
-        '## Conditions', '', *conditions(plan)]
+        '## Conditions', '', *conditions(plan, several)]
     return '\n'.join(parts).rstrip() + '\n'
 
 
@@ -58,6 +73,16 @@ def success_table(report: Dict[str, Any]) -> List[str]:
              *(rate(one['tasks'][task]) for task in tasks if len(tasks) > 1)]
             for one in report['variants']]
     return table(['variant', 'kept', 'success', *(tasks if len(tasks) > 1 else ())], rows)
+
+
+def restricted(report: Dict[str, Any]) -> List[str]:
+    """Say which rates are of fewer tasks."""
+    only = report['plan']['only']
+    if not only:
+        return []
+    words = '; '.join(f'`{label}` on {", ".join(tasks)}' for label, tasks in only.items())
+    return [f'Run for a claim on some tasks only: {words}. Their rates over all tasks do not '
+            'compare with the others; paired differences do.', '']
 
 
 def against_table(report: Dict[str, Any]) -> List[str]:
@@ -127,29 +152,17 @@ def comparisons(report: Dict[str, Any]) -> List[str]:
                    rows), '', 'All other pairs are in `report.json`.', '']
 
 
-def claims(report: Dict[str, Any]) -> List[str]:
-    """Verdicts, or nothing when no claim could be judged."""
-    judged = report.get('claims', [])
-    if all('difference' not in one for one in judged):
-        return []
-    rows = [[one['key'], one['claim'], f'**{one["verdict"]}**',
-             difference(one) if 'difference' in one else '-', number(one.get('p'), 4),
-             one.get('why', '')] for one in judged]
-    return ['## The published claims', '',
-            *table(['', 'claim', 'here', 'first - second', 'p', ''], rows), '',
-            '*undecided*: the interval contains the border, the run is too small to tell.', '']
-
-
 def pictures(report: Dict[str, Any]) -> List[str]:
     """Links to the plots."""
     return [line for name in report.get('files', ())
             for line in (f'![{Path(name).stem.replace("_", " ")}]({name})', '')]
 
 
-def conditions(plan: Dict[str, Any]) -> List[str]:
-    """What the outcomes depend on."""
+def conditions(plan: Dict[str, Any], several: bool) -> List[str]:
+    """What the outcomes depend on; of several policies, what they share."""
     return table(['condition', 'value'],
-                 [[f'`{name}`', f'`{value}`'] for name, value in plan['conditions'].items()])
+                 [[f'`{name}`', f'`{value}`'] for name, value in plan['conditions'].items()
+                  if not (several and name == 'checkpoint')])
 
 
 def summary(report: Dict[str, Any]) -> str:
@@ -164,44 +177,3 @@ def summary(report: Dict[str, Any]) -> str:
     return '\n'.join('  '.join(cell.ljust(width) if column == 0 else cell.rjust(width)
                                for column, (cell, width) in enumerate(zip(row, widths)))
                      for row in rows)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> List[str]:
-    """Markdown table."""
-    return ['| ' + ' | '.join(cell.replace('|', r'\|') for cell in row) + ' |'
-            for row in (head, ['---'] * len(head), *rows)]
-
-
-def rate(one: Dict[str, Any]) -> str:
-    """``90.0 % (78.6-95.7) 45/50``."""
-    if one['rate'] is None:
-        return '-'
-    low, high = one['interval']
-    return (f'{100 * one["rate"]:.1f} % ({100 * low:.1f}-{100 * high:.1f}) '
-            f'{one["successes"]}/{one["episodes"]}')
-
-
-def difference(one: Dict[str, Any]) -> str:
-    """``-4.0 (-12.1 to +3.9)`` percentage points."""
-    low, high = one['interval']
-    return f'{100 * one["difference"]:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})'
-
-
-def p_value(one: Dict[str, Any]) -> str:
-    """Raw and adjusted."""
-    return f'{one["p"]:.4f} ({one["p_holm"]:.4f})'
-
-
-def percent(value: Optional[float]) -> str:
-    """Whole per cent up from 10, one digit below."""
-    return '-' if value is None else f'{100 * value:.{0 if value >= 0.1 else 1}f} %'
-
-
-def number(value: Optional[float], digits: int) -> str:
-    """Fixed digits."""
-    return '-' if value is None else f'{value:.{digits}f}'
-
-
-def millimetres(value: Optional[float]) -> str:
-    """Metres -> millimetres."""
-    return '-' if value is None else f'{1e3 * value:.1f}'

@@ -10,8 +10,11 @@ from typing import Iterable, List, Sequence, Tuple
 Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
 
-def wilson(successes: int, episodes: int, z: float = Z95) -> Tuple[float, float]:
-    """Wilson score interval of a success rate (Wilson 1927); (0, 1) without episodes."""
+def wilson(successes: float, episodes: float, z: float = Z95) -> Tuple[float, float]:
+    """Wilson score interval of a success rate (Wilson 1927); (0, 1) without episodes.
+
+    Counts need not be whole: an effective sample size may be smaller than the real one.
+    """
     if not episodes:
         return 0.0, 1.0
     rate, share = successes / episodes, z * z / episodes

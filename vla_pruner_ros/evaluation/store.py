@@ -4,6 +4,7 @@ The first line says what the episodes depend on.  A line counts as soon as its l
 disk, so a killed run loses only the episodes that were under way; a half-written last line is cut
 off when the journal is opened again.
 """
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,12 @@ from vla_pruner_ros.evaluation.plan import Plan
 
 NAME = 'episodes.jsonl'
 RESUME = ('automatic', 'never')
+
+
+def policy_folder(folder: Path, plan: Plan) -> Path:
+    """Where the journal of one of several policies lies: the same however they are ordered."""
+    digest = hashlib.sha256(plan.checkpoint_digest.encode()).hexdigest()[:12]
+    return folder / f'policy-{digest}'
 
 
 class Journal:

@@ -1,51 +1,86 @@
-"""Rows of the journal -> the numbers of the report, as plain data.
+"""Rows of the journals -> the numbers of the report, as plain data.
 
 Everything is computed from the rows alone, so a report can be made again at any time.  Success
-rates pool the episodes of all tasks (every task has the same seeds); each task is also given.
+rates pool the episodes of all tasks (every task has the same seeds) and of all policies; each task
+and each policy is also given.
 """
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from vla_pruner_ros.evaluation.blocks import Blocks, over_policies, rate_interval
 from vla_pruner_ros.evaluation.methods import UNPRUNED, Variant
 from vla_pruner_ros.evaluation.paths import deviation, unpack
-from vla_pruner_ros.evaluation.plan import Job, Plan
-from vla_pruner_ros.evaluation.stats import difference_interval, holm, mcnemar, Pairs, wilson
+from vla_pruner_ros.evaluation.plan import Plan
+from vla_pruner_ros.evaluation.stats import holm
 
 Row = Dict[str, Any]
-Key = Tuple[str, int]  # task, seed
+Key = Tuple[str, str, int]  # policy, task, seed
 
 
-class Results:
-    """Finished episodes of a plan, by variant.
+@dataclass(frozen=True)
+class PolicyRun:
+    """The episodes of one policy.
 
-    Args:
+    Attributes:
+        name: of the policy, unique in an evaluation.
         plan: which episodes count.
         rows: job name -> row; those outside the plan are left out.
     """
 
-    def __init__(self, plan: Plan, rows: Mapping[str, Row]):
-        self.plan = plan
-        self.of: Dict[str, Dict[Key, Row]] = {one.label: {} for one in plan.variants}
-        for task in plan.tasks:
-            for seed in plan.seeds:
-                for variant in plan.variants:
-                    row = rows.get(Job(task, seed, variant).name)
-                    if row is not None:
-                        self.of[variant.label][task, seed] = row
+    name: str
+    plan: Plan
+    rows: Mapping[str, Row]
+
+
+class Results:
+    """Finished episodes, by variant.
+
+    Args:
+        runs: one per policy; their plans differ in the policy only.
+    """
+
+    def __init__(self, runs: Sequence[PolicyRun]):
+        self.runs = tuple(runs)
+        self.plan = runs[0].plan
+        self.of: Dict[str, Dict[Key, Row]] = {one.label: {} for one in self.plan.variants}
+        for run in runs:
+            for job in run.plan.jobs():
+                row = run.rows.get(job.name)
+                if row is not None:
+                    self.of[job.variant.label][run.name, job.task, job.seed] = row
         self._paths: Dict[Key, np.ndarray] = {}
+
+    @property
+    def planned(self) -> int:
+        """Episodes of all plans."""
+        return sum(len(run.plan.jobs()) for run in self.runs)
 
     @property
     def finished(self) -> int:
         """Episodes that count."""
         return sum(len(rows) for rows in self.of.values())
 
-    def pairs(self, first: str, second: str, tasks: Optional[Sequence[str]] = None) -> Pairs:
-        """Outcomes of two variants (labels) on the episodes that both have finished."""
+    def pairs(self, first: str, second: str, tasks: Optional[Sequence[str]] = None,
+              measure: str = 'success') -> Blocks:
+        """A number of the rows of two variants (labels) on the episodes that both have finished.
+
+        Args:
+            first: label.
+            second: label.
+            tasks: only these; None = all.
+            measure: key of the number; episodes without it are left out.
+        """
         one, other = self.of.get(first, {}), self.of.get(second, {})
-        return Pairs.count((one[key]['success'], other[key]['success']) for key in one
-                           if key in other and (tasks is None or key[0] in tasks))
+        found: Dict[str, Dict[Any, Tuple[float, float]]] = {}
+        for key, row in one.items():
+            if key in other and (tasks is None or key[1] in tasks):
+                values = row[measure], other[key][measure]
+                if None not in values:
+                    found.setdefault(key[0], {})[key[1:]] = values
+        return Blocks(found)
 
     def deviations(self, label: str) -> List[Dict[str, float]]:
         """Path deviation of every episode from the unpruned one of the same task and seed."""
@@ -75,19 +110,31 @@ def summarize(results: Results) -> Dict[str, Any]:
         adjust(family)
         comparisons += family
     return {'plan': plan.describe(),
-            'episodes': {'planned': len(plan.jobs()), 'finished': results.finished},
+            'policies': [policy(results, run) for run in results.runs],
+            'episodes': {'planned': results.planned, 'finished': results.finished},
             'variants': variants, 'comparisons': comparisons}
+
+
+def policy(results: Results, run: PolicyRun) -> Dict[str, Any]:
+    """What one policy is and how far it got."""
+    finished = sum(key[0] == run.name for rows in results.of.values() for key in rows)
+    whole = {key: row for key, row in results.of.get(UNPRUNED, {}).items() if key[0] == run.name}
+    return {'name': run.name, 'checkpoint': run.plan.checkpoint_digest, 'digest': run.plan.digest,
+            'planned': len(run.plan.jobs()), 'finished': finished, 'unpruned': success(whole)}
 
 
 def describe(results: Results, variant: Variant) -> Dict[str, Any]:
     """Success, cost and path of one variant."""
-    rows = list(results.of[variant.label].values())
+    found = results.of[variant.label]
+    rows = list(found.values())
     all_tokens = results.plan.tokens_per_image
     calls = sum(row['calls'] for row in rows)
     reused, runs = sum(row['reused'] for row in rows), sum(row['runs'] for row in rows)
     apart = results.deviations(variant.label)
     stages = sorted({name for row in rows for name in row['ms_stages']})
     pairs = results.pairs(variant.label, UNPRUNED)
+    policies = {run.name: success({key: row for key, row in found.items() if key[0] == run.name})
+                for run in results.runs}
     reasons: Dict[str, int] = {}
     for row in rows:
         for name, count in row['reasons'].items():
@@ -96,9 +143,11 @@ def describe(results: Results, variant: Variant) -> Dict[str, Any]:
         'label': variant.label, 'method': variant.method, 'pruner': variant.pruner,
         'tokens': variant.tokens or all_tokens,
         'kept_share': (variant.tokens or all_tokens) / all_tokens,
-        **success(rows),
-        'tasks': {task: success([row for row in rows if row['task'] == task])
+        **success(found),
+        'tasks': {task: success({key: row for key, row in found.items() if key[1] == task})
                   for task in results.plan.tasks},
+        'policies': policies,
+        'over_policies': over_policies([one['rate'] for one in policies.values()]),
         'unsafe': sum(bool(row['error']) for row in rows),
         'limited_values': sum(row['limited'] for row in rows),
         'control_steps_median': middle([row['steps'] for row in rows if row['success']]),
@@ -120,20 +169,24 @@ def describe(results: Results, variant: Variant) -> Dict[str, Any]:
                              else compare(pairs))}
 
 
-def success(rows: Sequence[Row]) -> Dict[str, Any]:
-    """Episodes, successes, rate and its 95 % Wilson interval."""
-    solved = sum(row['success'] for row in rows)
-    return {'episodes': len(rows), 'successes': solved,
-            'rate': solved / len(rows) if rows else None,
-            'interval': list(wilson(solved, len(rows)))}
+def success(rows: Mapping[Key, Row]) -> Dict[str, Any]:
+    """Episodes, successes, rate and its 95 % interval (Wilson, see ``blocks``)."""
+    solved: Dict[str, Dict[Any, float]] = {}
+    for key, row in rows.items():
+        solved.setdefault(key[0], {})[key[1:]] = bool(row['success'])
+    successes = sum(row['success'] for row in rows.values())
+    return {'episodes': len(rows), 'successes': successes,
+            'rate': successes / len(rows) if rows else None,
+            'interval': list(rate_interval(solved))}
 
 
-def compare(pairs: Pairs) -> Dict[str, Any]:
+def compare(blocks: Blocks) -> Dict[str, Any]:
     """Paired comparison of two variants; differences are first minus second."""
+    pairs = blocks.pairs
     return {'pairs': pairs.episodes, 'both': pairs.both, 'first_only': pairs.first,
             'second_only': pairs.second, 'neither': pairs.neither,
-            'difference': pairs.difference, 'interval': list(difference_interval(pairs)),
-            'p': mcnemar(pairs)}
+            'difference': blocks.difference, 'interval': list(blocks.interval()),
+            'p': blocks.p(), 'policies': blocks.spread, 'same_sign': int(blocks.same_sign)}
 
 
 def adjust(family: Sequence[Dict[str, Any]]) -> None:

@@ -1,0 +1,43 @@
+"""Numbers and tables as text."""
+from typing import Any, Dict, List, Optional, Sequence
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> List[str]:
+    """Markdown table."""
+    return ['| ' + ' | '.join(cell.replace('|', r'\|') for cell in row) + ' |'
+            for row in (head, ['---'] * len(head), *rows)]
+
+
+def rate(one: Dict[str, Any]) -> str:
+    """``90.0 % (78.6-95.7) 45/50``."""
+    if one['rate'] is None:
+        return '-'
+    low, high = one['interval']
+    return (f'{100 * one["rate"]:.1f} % ({100 * low:.1f}-{100 * high:.1f}) '
+            f'{one["successes"]}/{one["episodes"]}')
+
+
+def difference(one: Dict[str, Any]) -> str:
+    """``-4.0 (-12.1 to +3.9)`` percentage points."""
+    low, high = one['interval']
+    return f'{100 * one["difference"]:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})'
+
+
+def p_value(one: Dict[str, Any]) -> str:
+    """Raw and adjusted."""
+    return f'{one["p"]:.4f} ({one["p_holm"]:.4f})'
+
+
+def percent(value: Optional[float]) -> str:
+    """Whole per cent up from 10, one digit below."""
+    return '-' if value is None else f'{100 * value:.{0 if value >= 0.1 else 1}f} %'
+
+
+def number(value: Optional[float], digits: int) -> str:
+    """Fixed digits."""
+    return '-' if value is None else f'{value:.{digits}f}'
+
+
+def millimetres(value: Optional[float]) -> str:
+    """Metres -> millimetres."""
+    return '-' if value is None else f'{1e3 * value:.1f}'
