@@ -18,7 +18,7 @@ from vla_pruner_ros.ros.shipped import process_environment, shipped_file
 # Arguments that are parameters of the node; each overrides the YAML file when it is not empty.
 PARAMETER_ARGUMENTS = {
     'backend': 'Policy family to load.',
-    'checkpoint': 'Checkpoint directory, or a repository id of the Hugging Face hub.',
+    'checkpoint': 'metaworld or tabletop (shipped), directory, or Hugging Face repository id.',
     'unnorm_key': 'Data set whose statistics scale the actions (OpenVLA).',
     'dtype': 'Precision of the weights: auto, float32, bfloat16 or float16.',
     'device': 'Torch device: cpu, cuda or cuda:N.',

@@ -68,14 +68,17 @@ def test_pictures_are_written(tmp_path):
     frame = np.full((32, 32, 3), 128, np.uint8)
     film_strip(tmp_path / 'film.png', 'reach', 'reach the ball',
                {'all': [(0.0, frame), (0.1, frame)], '49': []})
+    film_strip(tmp_path / 'wide.png', 'reach-colour', 'reach the red cube',
+               {'all': [(0.0, np.hstack([frame, frame]))]}, ('front', 'wrist'))
     summary(tmp_path / 'summary.png', report.rows(episodes()))
-    for name in ('film.png', 'summary.png'):
+    for name in ('film.png', 'wide.png', 'summary.png'):
         assert (tmp_path / name).read_bytes()[:4] == b'\x89PNG'
 
 
 def test_parameters_become_arguments():
-    assert ros_arguments({'a': True, 'b': 4, 'c': "it's"}) == [
-        '--ros-args', '-p', 'a:=true', '-p', 'b:=4', '-p', "c:='it''s'"]
+    assert ros_arguments({'a': True, 'b': 4, 'c': "it's", 'd': ['x=/x', 'y=/y']}) == [
+        '--ros-args', '-p', 'a:=true', '-p', 'b:=4', '-p', "c:='it''s'", '-p',
+        "d:=['x=/x', 'y=/y']"]
 
 
 def spawn(processes, folder, source):
@@ -127,7 +130,7 @@ def test_processes_are_ended_when_the_demo_fails(here, tmp_path):
     (['--tasks', 'fly'], 'known tasks: reach-v3'),
     (['--episodes', '0'], '--episodes is 0; accepted: 1 to 1000'),
     (['--budgets', 'few'], "budget 'few'; accepted"),
-    (['--checkpoint', '/no/such/place'], 'name them with --tasks'),
+    (['--checkpoint', '/no/such/place'], 'not a directory and not a shipped policy'),
 ])
 def test_bad_arguments_are_refused_before_anything_starts(arguments, words, tmp_path, capsys):
     from vla_pruner_ros.cli.main import main

@@ -1,6 +1,6 @@
 """Episodes: a fake policy by hand, the shipped policy for real, and the same row every time."""
 from eval_fakes import steps_needed
-from fakes import FakeBackend
+from fakes import FakeBackend, make_spec
 import numpy as np
 import pytest
 
@@ -117,12 +117,59 @@ def test_an_unknown_environment_is_named():
 
 
 def test_the_simulated_robot_refuses_what_it_cannot_do():
-    from fakes import make_spec
     simulation = environment_class('sim')
     with pytest.raises(ConfigError, match='joint_position actions.*ee_delta'):
         simulation(make_spec(action_kind='joint_position'))
     with pytest.raises(ConfigError, match="'fly-v3'"):
         simulation.check(['reach-v3', 'fly-v3'])
+
+
+def test_the_robot_of_a_task_must_have_the_cameras_of_the_policy():
+    from sim_fakes import make_fake
+
+    from vla_pruner_ros.core.types import CameraSpec
+    simulation = environment_class('sim')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('vla_pruner_ros.evaluation.simulation.make_robot', make_fake)
+        corner = simulation(make_spec())
+        corner.start('reach-v3', 0)
+        with pytest.raises(ConfigError, match=r"'fake' needs camera\(s\) corner; task "
+                                              'reach-colour has front, wrist'):
+            corner.start('reach-colour', 0)
+        both = simulation(make_spec(cameras=(CameraSpec('front', 8, 8),
+                                             CameraSpec('wrist', 8, 8))))
+        with pytest.raises(ConfigError, match=r'front, wrist; task reach-v3 has corner'):
+            both.start('reach-v3', 0)
+        both.start('reach-colour', 3)
+        seen = both.observe()
+        assert (list(seen.images), seen.instruction) == (['front', 'wrist'], 'reach red')
+        assert seen.pose == ((0.0, 0.0, 0.2), (1.0, 0.0, 0.0, 0.0))
+        simulation(make_spec(cameras=(CameraSpec('front', 8, 8),))).start('reach-colour', 0)
+
+
+def test_the_task_says_whether_its_target_moves():
+    simulation = environment_class('sim')
+    assert simulation.moving_target('follow-moving')
+    assert not simulation.moving_target('reach-colour') and not simulation.moving_target('push-v3')
+
+
+def test_a_real_tabletop_episode_gives_what_a_two_camera_policy_needs():
+    pytest.importorskip('mujoco')
+    from vla_pruner_ros.core.types import CameraSpec
+    both = environment_class('sim')(make_spec(cameras=(CameraSpec('front', 64, 64),
+                                                       CameraSpec('wrist', 64, 64))))
+    told = set()
+    for seed in range(SEED, SEED + 4):
+        both.start('reach-colour', seed)
+        seen = both.observe()
+        told.add(seen.instruction)
+        assert [one.shape for one in seen.images.values()] == [(64, 64, 3)] * 2
+        assert np.allclose(seen.state[:3], both.position) and not both.done
+    assert len(told) > 1
+    before = both.position
+    both.execute(np.array([0.0, 0.0, 0.02, 1.0]))
+    assert 0.0 < both.position[2] - before[2] < 0.05
+    both.close()
 
 
 def test_a_real_episode_is_the_same_in_this_process_and_in_another(tmp_path):

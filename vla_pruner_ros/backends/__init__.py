@@ -6,12 +6,14 @@ A class with more options than that has ``from_parameters(parameters, device)`` 
 its checkpoint itself.
 """
 from importlib import import_module
-from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from vla_pruner_ros.backends.base import Backend
+from vla_pruner_ros.backends.shipped import checkpoint_folder
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import Parameters
+
+if TYPE_CHECKING:  # needs torch; ``shipped`` is read without
+    from vla_pruner_ros.backends.base import Backend
 
 REGISTRY = {
     'pocket': 'vla_pruner_ros.backends.pocket.backend:PocketBackend',
@@ -32,22 +34,23 @@ def backend_class(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def load_backend(parameters: Parameters) -> Backend:
+def load_backend(parameters: Parameters) -> 'Backend':
     """Load the policy that ``parameters`` names (backend, checkpoint, device, threads).
 
     Raises:
-        ConfigError: unknown backend, missing checkpoint directory or file, no such device, or an
-            option that the backend does not have.
+        ConfigError: unknown backend, a checkpoint that is neither a shipped policy nor a
+            directory, a missing file, no such device, or an option that the backend does not have.
         BackendError: the checkpoint does not fit; the message names every wrong tensor.
     """
     found = backend_class(parameters.backend)
-    checkpoint = Path(parameters.checkpoint).expanduser() if parameters.checkpoint else None
     with_options = getattr(found, 'from_parameters', None)
-    if with_options is None and checkpoint is not None and not checkpoint.is_dir():
-        raise ConfigError(f'checkpoint is {parameters.checkpoint!r}, which is not a directory')
-    if with_options is None and parameters.quantization != 'none':
-        raise ConfigError(f'quantization is {parameters.quantization!r}; the backend '
-                          f"{parameters.backend!r} accepts only 'none'")
+    checkpoint = None
+    if with_options is None:
+        if parameters.checkpoint:
+            checkpoint = checkpoint_folder(parameters.checkpoint)
+        if parameters.quantization != 'none':
+            raise ConfigError(f'quantization is {parameters.quantization!r}; the backend '
+                              f"{parameters.backend!r} accepts only 'none'")
     import torch
 
     from vla_pruner_ros.backends.loading import torch_device

@@ -10,8 +10,9 @@ from pathlib import Path
 import signal
 import sys
 import time
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
+from vla_pruner_ros.backends.shipped import DEFAULT, policy_facts, PolicyFacts, shipped_names
 from vla_pruner_ros.cli import demo_report as report
 from vla_pruner_ros.cli.demo_pictures import film_strip, pyplot, summary
 from vla_pruner_ros.cli.demo_processes import (
@@ -23,14 +24,13 @@ from vla_pruner_ros.cli.demo_processes import (
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import PRUNERS
 
-CONFIGURATION = 'pocket_vla.json'  # of a checkpoint; lists the tasks it was trained on
-FIRST_SEED = 900_000  # where the seeds that the shipped policy was never trained on begin
+FIRST_SEED = 900_000  # where the seeds that no shipped policy was trained on begin
 LEGEND = """
 Milliseconds are medians per model run; policy Hz and robot Hz are steps per second of wall time,
 the simulator included.  "pruned" is the share of model runs that dropped tokens: the first ones of
 an episode are the warm-up of the method and drop none.
 """
-BAG_TOPICS = ('/camera/image_raw', '/joint_states', '/ee_pose', '/instruction',
+BAG_TOPICS = ('/joint_states', '/ee_pose', '/instruction',
               '/pruned_policy/ee_trajectory', '/pruned_policy/gripper_command',
               '/pruned_policy/status', '/sim_robot/episode')
 
@@ -38,8 +38,13 @@ BAG_TOPICS = ('/camera/image_raw', '/joint_states', '/ee_pose', '/instruction',
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog='vla-pruner demo', description='Drive the simulated robot with the shipped policy '
-        'over ROS topics, at several token budgets.')
+        prog='vla-pruner demo', description='Drive a simulated robot with a shipped policy over '
+        'ROS topics, at several token budgets.')
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument('--policy', default=DEFAULT, choices=shipped_names(),
+                       help='shipped policy; default %(default)s')
+    which.add_argument('--checkpoint', default='', metavar='DIR',
+                       help='directory of a policy of your own instead')
     parser.add_argument('--tasks', default='',
                         help='comma-separated; default: all that the policy was trained on')
     parser.add_argument('--episodes', type=int, default=2,
@@ -48,8 +53,6 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
                         help="tokens kept per image: 'all' or a number, '+reuse' with action "
                         'reuse; default %(default)s')
     parser.add_argument('--pruner', default='vla_pruner', choices=PRUNERS)
-    parser.add_argument('--checkpoint', default='', metavar='DIR',
-                        help='default: the shipped policy')
     parser.add_argument('--seed', type=int, default=FIRST_SEED, help='of the first episode')
     parser.add_argument('--horizon', type=int, default=1,
                         help='actions executed of each chunk; default %(default)s')
@@ -64,16 +67,18 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check(options: argparse.Namespace) -> Tuple[List[str], Tuple[report.Block, ...]]:
-    """Tasks and blocks of a command line.
+def check(options: argparse.Namespace
+          ) -> Tuple[PolicyFacts, List[str], Tuple[report.Block, ...]]:
+    """Facts of the policy, tasks and blocks of a command line.
 
     Raises:
         ConfigError: something is not usable; names it and what is accepted.
         MissingDependencyError: matplotlib is missing.
     """
     from vla_pruner_ros.sim.tasks import get_task
+    policy = policy_facts(options.checkpoint or options.policy)
     tasks = ([task.strip() for task in options.tasks.split(',')] if options.tasks
-             else trained_tasks(options.checkpoint))
+             else list(policy.tasks))
     for task in tasks:
         get_task(task)
     for name, low, high in (('episodes', 1, 1000), ('horizon', 1, 1000), ('domain', 0, 232),
@@ -86,48 +91,36 @@ def check(options: argparse.Namespace) -> Tuple[List[str], Tuple[report.Block, .
     if options.keep_bag and (options.out / 'bag').exists():
         raise ConfigError(f'{options.out / "bag"} exists; remove it or choose another --out')
     pyplot()
-    return tasks, report.parse_blocks(options.budgets)
+    return policy, tasks, report.parse_blocks(options.budgets)
 
 
-def trained_tasks(checkpoint: str) -> List[str]:
-    """Tasks that a checkpoint of the shipped family knows (empty = the shipped one).
-
-    Raises:
-        ConfigError: its configuration cannot be read.
-    """
-    import vla_pruner_ros
-    shipped = Path(vla_pruner_ros.__file__).parent / 'backends' / 'pocket' / 'weights'
-    path = (Path(checkpoint) if checkpoint else shipped) / CONFIGURATION
-    try:
-        return list(json.loads(path.read_text())['instructions'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f'{path} does not say which tasks the policy knows ({error!r}); name '
-                          'them with --tasks') from error
-
-
-def start(processes: Processes, options: argparse.Namespace) -> None:
-    """Start the robot, the policy and, if wanted, the recorder."""
+def start(processes: Processes, options: argparse.Namespace, policy: PolicyFacts,
+          task: str) -> None:
+    """Start the robot (that of the first ``task``), the policy and, if wanted, the recorder."""
+    from vla_pruner_ros.sim.cameras import camera_topics, image_topic
     lock_step = not options.real_time
     processes.start('sim_robot', 'vla_pruner_ros.ros.sim_node', ros_arguments({
         'lock_step': lock_step, 'execution_horizon': options.horizon, 'autostart': False,
-        'viewer': options.viewer}))
-    policy: Dict[str, Any] = {'lock_step': lock_step, 'execution_horizon': options.horizon,
-                              'pruner': options.pruner, 'token_budget': 0}
-    if options.checkpoint:
-        policy['checkpoint'] = os.path.abspath(options.checkpoint)
-    processes.start('pruned_policy', 'vla_pruner_ros.ros.policy_node', ros_arguments(policy))
+        'viewer': options.viewer, 'task': task}))
+    # --policy is one of the names; a directory may be relative.
+    checkpoint = os.path.abspath(options.checkpoint) if options.checkpoint else options.policy
+    processes.start('pruned_policy', 'vla_pruner_ros.ros.policy_node', ros_arguments({
+        'lock_step': lock_step, 'execution_horizon': options.horizon, 'pruner': options.pruner,
+        'token_budget': 0, 'checkpoint': checkpoint,
+        'camera_topics': camera_topics(policy.cameras)}))
     if options.keep_bag:
+        images = [image_topic(camera) for camera in policy.cameras]
         processes.start('record', 'vla_pruner_ros.cli.main', [
-            'record', '--topics', *BAG_TOPICS, '--output', str(options.out / 'bag')])
+            'record', '--topics', *images, *BAG_TOPICS, '--output', str(options.out / 'bag')])
 
 
-def run(client: Any, options: argparse.Namespace, tasks: Sequence[str],
+def run(client: Any, options: argparse.Namespace, policy: PolicyFacts, tasks: Sequence[str],
         blocks: Sequence[report.Block], pictures: List[Path]) -> List[report.Episode]:
     """All episodes, with one line of progress each, and a film strip per task."""
     episodes: List[report.Episode] = []
     count = len(tasks) * len(blocks) * options.episodes
     for task in tasks:
-        strips = {}
+        strips, told = {}, ''
         for block in blocks:
             # Both nodes are running: this is the live change that an operator would make.
             client.set_policy(token_budget=block.budget, reuse=block.reuse)
@@ -137,9 +130,9 @@ def run(client: Any, options: argparse.Namespace, tasks: Sequence[str],
                 episodes.append(episode)
                 print(report.episode_line(len(episodes), count, episode), flush=True)
                 if number == 0:
-                    strips[block.label] = frames
+                    strips[block.label], told = frames, episode.instruction
         path = options.out / f'film_{task}.png'
-        film_strip(path, task, client.instruction(), strips)
+        film_strip(path, task, told, strips, policy.cameras)
         pictures.append(path)
     return episodes
 
@@ -173,7 +166,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         KeyboardInterrupt: on SIGINT and SIGTERM, after everything has been ended.
     """
     options = parse(argv)
-    tasks, blocks = check(options)
+    policy, tasks, blocks = check(options)
     options.out.mkdir(parents=True, exist_ok=True)
     variables = environment(options.domain)
     os.environ.update(variables)  # before the middleware is loaded into this process
@@ -190,13 +183,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     pictures: List[Path] = []
     try:
         with Processes(variables, options.out) as processes:
-            start(processes, options)
+            start(processes, options, policy, tasks[0])
             print(f'Started {processes}', flush=True)
             client = DemoClient(processes.check)
             try:
                 client.wait_ready()
                 print(f'Both nodes are up after {time.monotonic() - began:.1f} s', flush=True)
-                episodes = run(client, options, tasks, blocks, pictures)
+                episodes = run(client, options, policy, tasks, blocks, pictures)
             finally:
                 client.close()
         finish(options, episodes, pictures)

@@ -8,6 +8,7 @@ from vla_pruner_ros.cli.demo_report import Row
 from vla_pruner_ros.core.errors import MissingDependencyError
 
 COLUMNS = 6  # frames per film strip
+WIDE, WIDE_COLUMNS = 1.5, 5  # pictures of several cameras: width over height from here on, frames
 
 
 def pyplot() -> Any:
@@ -34,7 +35,8 @@ def spread(count: int, wanted: int) -> List[int]:
 
 
 def film_strip(path: Path, task: str, instruction: str,
-               strips: Mapping[str, Sequence[Tuple[float, np.ndarray]]]) -> None:
+               strips: Mapping[str, Sequence[Tuple[float, np.ndarray]]],
+               cameras: Sequence[str] = ()) -> None:
     """One row per setting: frames with their dropped tokens dimmed.
 
     Args:
@@ -42,10 +44,15 @@ def film_strip(path: Path, task: str, instruction: str,
         task: name, for the title.
         instruction: as given to the policy.
         strips: label -> (seconds since the first frame, RGB (H, W, 3) uint8).
+        cameras: names of the cameras whose images stand side by side in a frame.
     """
     plt = pyplot()
-    figure, axes = plt.subplots(len(strips), COLUMNS, squeeze=False, layout='constrained',
-                                figsize=(1.9 * COLUMNS, 2.05 * len(strips) + 0.5))
+    ratio = max((picture.shape[1] / picture.shape[0] for frames in strips.values()
+                 for _, picture in frames[:1]), default=1.0)
+    columns, width = (COLUMNS, 1.9) if ratio < WIDE else (WIDE_COLUMNS, 3.2)
+    figure, axes = plt.subplots(len(strips), columns, squeeze=False, layout='constrained',
+                                figsize=(width * columns,
+                                         (width / ratio + 0.15) * len(strips) + 0.5))
     for line, (label, frames) in zip(axes, strips.items()):
         for axis in line:
             axis.set_xticks([])
@@ -53,11 +60,12 @@ def film_strip(path: Path, task: str, instruction: str,
             for side in axis.spines.values():
                 side.set_visible(False)
         line[0].set_ylabel(f'keep {label}', fontsize=10)
-        for axis, index in zip(line, spread(len(frames), COLUMNS)):
+        for axis, index in zip(line, spread(len(frames), columns)):
             seconds, picture = frames[index]
             axis.imshow(picture)
             axis.set_title(f'{seconds:.1f} s', fontsize=8, pad=2)
-    figure.suptitle(f'{task}: "{instruction}"   (dropped tokens are grey)', fontsize=11)
+    views = f'{" | ".join(cameras)}; ' if len(cameras) > 1 else ''
+    figure.suptitle(f'{task}: "{instruction}"   ({views}dropped tokens are grey)', fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

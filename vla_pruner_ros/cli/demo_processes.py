@@ -129,14 +129,19 @@ class Processes:
 
 
 def ros_arguments(values: Mapping[str, Any]) -> List[str]:
-    """Parameters as command-line arguments of a node; YAML types (true, 4, 0.5, 'text')."""
+    """Parameters as command-line arguments of a node; YAML types (true, 4, 0.5, 'text', [...])."""
     arguments = ['--ros-args']
     for name, value in values.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        if isinstance(value, str):
-            text = "'" + value.replace("'", "''") + "'"
-        arguments += ['-p', f'{name}:={text}']
+        arguments += ['-p', f'{name}:={_yaml(value)}']
     return arguments
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return '[' + ', '.join(_yaml(one) for one in value) + ']'
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def environment(domain: int) -> Dict[str, str]:

@@ -49,6 +49,7 @@ class Episode:
         task: name.
         block: label of the setting.
         seed: placement of the objects.
+        instruction: what the policy was told.
         success: solved.
         steps: control steps of the robot.
         wall_s: seconds from the reset to the end.
@@ -65,6 +66,7 @@ class Episode:
     wall_s: float = 0.0
     policy_steps: List[Dict[str, Any]] = field(default_factory=list)
     refused: Dict[str, int] = field(default_factory=dict)
+    instruction: str = ''
 
 
 @dataclass(frozen=True)
@@ -151,4 +153,5 @@ def episode_line(number: int, count: int, episode: Episode) -> str:
     refused = sum(episode.refused.values())
     return (f'[{number:{len(str(count))}d}/{count}] {episode.task:24s} budget {episode.block:10s} '
             f'seed {episode.seed:<6d} {result:24s} {rate:5.1f} policy steps/s'
-            + (f', {refused} chunks refused' if refused else ''))
+            + (f', {refused} chunks refused' if refused else '')
+            + (f'  "{episode.instruction}"' if episode.instruction else ''))

@@ -11,6 +11,8 @@ from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.evaluation.environments import Environment
 from vla_pruner_ros.runtime.commands import Command, EndEffectorCommand
+from vla_pruner_ros.sim.cameras import check_cameras
+from vla_pruner_ros.sim.robots import make_robot
 from vla_pruner_ros.sim.tasks import get_task
 
 MOST_ROBOTS = 8
@@ -18,12 +20,14 @@ OPEN, CLOSED = -1.0, 1.0  # the simulator's own gripper action
 
 
 class Simulation(Environment):
-    """A Sawyer arm in MuJoCo; robots are kept, because building one takes seconds."""
+    """The robot of each task in MuJoCo; they are kept, because building one takes seconds."""
 
     def __init__(self, spec: PolicySpec):
         if spec.action_kind != 'ee_delta':
             raise ConfigError(f'policy {spec.name!r} gives {spec.action_kind} actions; the '
                               'simulated robot accepts ee_delta')
+        self._policy = spec.name
+        self._cameras = tuple(camera.role for camera in spec.cameras)
         self._image_size = spec.cameras[0].height
         self._robots: Dict[str, Any] = {}  # by task, the one used last at the end
         self._robot: Any = None
@@ -34,23 +38,34 @@ class Simulation(Environment):
         for task in tasks:
             get_task(task)
 
+    @classmethod
+    def moving_target(cls, task: str) -> bool:
+        """Tell whether the target of a task moves by itself."""
+        return get_task(task).moving_target
+
     def start(self, task: str, seed: int) -> None:
-        """Begin an episode."""
-        from vla_pruner_ros.sim.robot import SimulatedRobot
-        robot = self._robots.pop(task, None) or SimulatedRobot(task, seed, self._image_size)
+        """Begin an episode.
+
+        Raises:
+            ConfigError: the task's robot lacks a camera of the policy.
+        """
+        robot = self._robots.pop(task, None)
+        if robot is None:
+            robot = make_robot(task, seed, self._image_size)
         self._robots[task] = self._robot = robot
         while len(self._robots) > MOST_ROBOTS:
             self._robots.pop(next(iter(self._robots))).close()
+        check_cameras(self._policy, self._cameras, task, robot.cameras)
         robot.reset(seed)
 
     def observe(self) -> Observation:
         """Render the cameras and read the sensors."""
         seen = self._robot.observe()
-        turn = np.roll(self._robot.env.data.body('hand').xquat, -1)  # MuJoCo: w first
         return Observation(images=seen.images, state=seen.state.astype(np.float64),
                            instruction=self._robot.instruction,
                            stamp_ns=round(seen.time * 1e9),
-                           pose=(tuple(seen.ee_position.tolist()), tuple(turn.tolist())))
+                           pose=(tuple(seen.ee_position.tolist()),
+                                 tuple(np.asarray(self._robot.orientation).tolist())))
 
     def control_steps(self, command: Command) -> np.ndarray:
         """(N, 4) metres of x, y, z and the gripper opening, 0 closed to 1 open."""
@@ -69,7 +84,7 @@ class Simulation(Environment):
     @property
     def position(self) -> np.ndarray:
         """Place of the hand, without rendering."""
-        return np.array(self._robot.env.data.body('hand').xpos)
+        return np.array(self._robot.position)
 
     @property
     def success(self) -> bool:
@@ -78,7 +93,7 @@ class Simulation(Environment):
 
     @property
     def done(self) -> bool:
-        """Solved or out of time."""
+        """Solved, lost or out of time."""
         return bool(self._robot.success or self._robot.truncated)
 
     def close(self) -> None:

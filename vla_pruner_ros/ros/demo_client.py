@@ -18,6 +18,7 @@ from std_srvs.srv import Trigger
 
 from vla_pruner_ros.cli.demo_report import Episode
 from vla_pruner_ros.core.errors import BackendError, ConfigError
+from vla_pruner_ros.sim.cameras import check_cameras
 
 POLICY, ROBOT = '/pruned_policy', '/sim_robot'
 # Deep on the reading side: every status of the policy is one row of the report.
@@ -132,7 +133,7 @@ class DemoClient:
             the record, and (seconds since the first, RGB image) of each step.
 
         Raises:
-            ConfigError: task or seed is refused.
+            ConfigError: task or seed is refused, or its robot lacks a camera of the policy.
             BackendError: nothing happens any more.
         """
         self.set_parameters(ROBOT, task=task, seed=seed)
@@ -140,21 +141,19 @@ class DemoClient:
         self._trigger(f'{POLICY}/reset')
         self._steps.clear()
         self._frames.clear()
-        number = json.loads(self._trigger(f'{ROBOT}/reset'))['episode']
+        started = json.loads(self._trigger(f'{ROBOT}/reset'))
+        check_cameras(self.policy['backend'], self.policy['cameras'], task, started['cameras'])
         begin = time.monotonic()
-        self._until_over(number, task)
+        self._until_over(started['episode'], task)
         wall = time.monotonic() - begin
         accepted = self.robot['chunks_accepted']
         if self.robot['lock_step']:
             self._drain(lambda: len(self._steps) >= accepted)
         episode = Episode(task, block, seed, self.robot['success'], self.robot['steps'], wall,
-                          list(self._steps), dict(self.robot['chunks_refused']))
+                          list(self._steps), dict(self.robot['chunks_refused']),
+                          started['instruction'])
         pictures, self._frames = self._frames, []
         return episode, [((stamp - pictures[0][0]) / 1e9, rgb) for stamp, rgb in pictures]
-
-    def instruction(self) -> str:
-        """Instruction of the present episode."""
-        return str(self.robot.get('instruction', ''))
 
     # ----
 

@@ -1,6 +1,6 @@
-"""What the simulated robot says: camera, joints and hand as ROS messages with one common stamp."""
+"""What the simulated robot says: cameras, joints and hand as ROS messages with one stamp."""
 import array
-from typing import Any
+from typing import Any, Dict, Sequence, Tuple
 
 from geometry_msgs.msg import PoseStamped
 import numpy as np
@@ -10,6 +10,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 
 from vla_pruner_ros.core.errors import MissingDependencyError
+from vla_pruner_ros.sim.cameras import image_topic
 
 BASE_FRAME = 'base'
 GRIPPER = 'gripper'
@@ -41,20 +42,30 @@ class SensorPublishers:
 
     Args:
         node: makes the publishers.
-        camera: name of the camera, used as ``frame_id``.
+        cameras: names, also used as ``frame_id``.
     """
 
-    def __init__(self, node: Node, camera: str):
+    def __init__(self, node: Node, cameras: Sequence[str]):
         self._node = node
-        self._camera = camera
         self._listeners = 0
         self._warned = False
-        self._image = node.create_publisher(Image, '/camera/image_raw', SENSOR)
-        self._compressed = node.create_publisher(CompressedImage, '/camera/image_raw/compressed',
-                                                 SENSOR)
+        self._images: Dict[str, Tuple[Any, Any]] = {}  # raw, compressed
+        self.show(cameras)
         self._joints = node.create_publisher(JointState, '/joint_states', SENSOR)
         self._pose = node.create_publisher(PoseStamped, '/ee_pose', SENSOR)
         self._instruction = node.create_publisher(String, '/instruction', 1)
+
+    def show(self, cameras: Sequence[str]) -> None:
+        """Have image topics for exactly these cameras (another task may have others)."""
+        for camera in set(self._images) - set(cameras):
+            for publisher in self._images.pop(camera):
+                self._node.destroy_publisher(publisher)
+        for camera in cameras:
+            if camera not in self._images:
+                topic = image_topic(camera)
+                self._images[camera] = (
+                    self._node.create_publisher(Image, topic, SENSOR),
+                    self._node.create_publisher(CompressedImage, f'{topic}/compressed', SENSOR))
 
     def instruct(self, text: str) -> None:
         """Publish the instruction and wait until every reader has it.
@@ -74,7 +85,7 @@ class SensorPublishers:
         """Publish one observation (sim ``RobotObservation``), every message with ``stamp``.
 
         Args:
-            observation: camera image, joints, hand position and gripper opening.
+            observation: images, joints, hand position and gripper opening.
             quaternion: of the hand, x y z w.
             stamp: builtin_interfaces/Time.
         """
@@ -91,23 +102,25 @@ class SensorPublishers:
         # State first: whoever gets the image can already have what belongs to it.
         self._joints.publish(joints)
         self._pose.publish(pose)
-        rgb = observation.images[self._camera]
-        self._image.publish(self._raw(rgb, stamp))
-        if self._compressed.get_subscription_count():
-            self._publish_compressed(rgb, stamp)
+        for camera, (raw, compressed) in self._images.items():
+            rgb = observation.images[camera]
+            raw.publish(self._raw(rgb, camera, stamp))
+            if compressed.get_subscription_count():
+                self._publish_compressed(compressed, rgb, camera, stamp)
 
-    def _raw(self, rgb: np.ndarray, stamp: Any) -> Image:
+    def _raw(self, rgb: np.ndarray, camera: str, stamp: Any) -> Image:
         height, width = rgb.shape[:2]
         message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
         message.header.stamp = stamp
-        message.header.frame_id = self._camera
+        message.header.frame_id = camera
         # An ndarray or a list here would be checked element by element.
         data = array.array('B')
         data.frombytes(rgb.tobytes())
         message.data = data
         return message
 
-    def _publish_compressed(self, rgb: np.ndarray, stamp: Any) -> None:
+    def _publish_compressed(self, publisher: Any, rgb: np.ndarray, camera: str,
+                            stamp: Any) -> None:
         try:
             message = CompressedImage(format='rgb8; jpeg compressed bgr8')
             message.data = array.array('B', jpeg(rgb))
@@ -117,5 +130,5 @@ class SensorPublishers:
                 self._node.get_logger().error(str(error))
             return
         message.header.stamp = stamp
-        message.header.frame_id = self._camera
-        self._compressed.publish(message)
+        message.header.frame_id = camera
+        publisher.publish(message)

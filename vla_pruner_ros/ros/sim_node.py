@@ -5,6 +5,9 @@ publish the next one.  Stamps advance by simulated time, so the same seed and po
 episode.  Real time: every 1 / rate seconds execute what the chunks say for that moment (hold where
 they say nothing) and publish, stamped with the node's clock.
 
+A new episode begins with its instruction; then the policy is asked to forget, and the first image
+follows its answer: whoever has answered has also read the instruction.
+
 All callbacks run on one thread, which also owns the OpenGL context.
 """
 import json
@@ -28,10 +31,10 @@ from vla_pruner_ros.ros.messages import time_message
 from vla_pruner_ros.ros.process import ros_process
 from vla_pruner_ros.ros.sim_messages import LATCHED, SensorPublishers
 from vla_pruner_ros.ros.sim_world import World
-from vla_pruner_ros.sim.robot import CAMERA
 from vla_pruner_ros.sim.tasks import CONTROL_DT, get_task
 
 STEP_NS = round(CONTROL_DT * chunks.SECOND)
+FORGET_PATIENCE = 2.0  # seconds until a policy that does not answer is no longer waited for
 RESENDS = 6  # unanswered copies of an observation until it is published as a new one
 STILL = (0.0, 0.0, 0.0)
 
@@ -62,8 +65,12 @@ class SimNode(Node):
         self._stamp_ns = 0
         self._silent_s = 0.0
         self._resends = 0
-        self._restarting = False
-        self._sensors = SensorPublishers(self, CAMERA)
+        self._begin_ns = 0  # stamp of the first observation of the episode
+        self._forgetting: Any = None  # the policy's answer to the last reset, while it is awaited
+        self._waited_s = 0.0
+        # Before any episode: readers of images need time to find their topics.
+        self.world.prepare(self._value('task'), self._next_seed)
+        self._sensors = SensorPublishers(self, self.world.cameras)
         self._episode = self.create_publisher(String, '~/episode', LATCHED)
         self._listen(MultiDOFJointTrajectory, 'trajectory_topic', chunks.read_poses, 'poses')
         self._has_gripper = bool(self._value('gripper_topic'))
@@ -87,14 +94,16 @@ class SimNode(Node):
     # ---- episodes
 
     def _start(self) -> None:
-        """Begin an episode with the next seed; its first image follows at the next tick."""
+        """Begin an episode with the next seed; its first image follows once the policy knows."""
         self.world.start(self._value('task'), self._next_seed)
         self._next_seed = (self._next_seed + 1) % 2**31
         self._timeline.clear()
         self._answers.clear()
         self._observation = None
         status = self.world.status()
+        self._sensors.show(self.world.cameras)
         self._sensors.instruct(status['instruction'])
+        self._ask_to_forget()
         self._publish_episode()
         self.get_logger().info(f'episode {status["episode"]}: {status["task"]}, seed '
                                f'{status["seed"]}, "{status["instruction"]}"')
@@ -114,23 +123,36 @@ class SimNode(Node):
         self.get_logger().info(f'episode {status["episode"]} '
                                f'{"solved" if status["success"] else "not solved"} after '
                                f'{status["steps"]} steps')
-        if not self._value('auto_reset'):
-            return
-        if self._policy_reset is not None and self._policy_reset.service_is_ready():
-            self._restarting = True
-            self._policy_reset.call_async(Trigger.Request()).add_done_callback(
-                lambda future: self._restart())
-        else:
-            self._restart()
+        if self._value('auto_reset'):
+            self._start()
 
-    def _restart(self) -> None:
-        self._restarting = False
-        self._start()
+    def _ask_to_forget(self) -> None:
+        """Call the policy's reset, if there is one.
+
+        After the instruction: an executor reads topics before it answers services.
+        """
+        self._forgetting, self._waited_s = None, 0.0
+        if self._policy_reset is not None and self._policy_reset.service_is_ready():
+            self._forgetting = self._policy_reset.call_async(Trigger.Request())
+
+    def _forgotten(self) -> bool:
+        """Whether the first image may follow."""
+        if self._forgetting is None or self._forgetting.done():
+            return True
+        self._waited_s += self._period
+        if self._waited_s < FORGET_PATIENCE:
+            return False
+        self.get_logger().warning('the policy does not answer its reset; going on without')
+        self._policy_reset.remove_pending_request(self._forgetting)
+        self._forgetting = None
+        return True
 
     # ---- time
 
     def _tick(self) -> None:
-        if self._restarting or (self.world.done and (self._lock_step or self.world.robot is None)):
+        if not self.world.started or (self.world.done and self._lock_step):
+            return
+        if not self._forgotten():
             return
         if self._sensors.new_listener():
             self._sensors.instruct(self.world.status()['instruction'])
@@ -171,6 +193,8 @@ class SimNode(Node):
         self._sensors.publish(*self._observation, time_message(self._stamp_ns))
 
     def _observe(self, stamp: int) -> None:
+        if self._observation is None:
+            self._begin_ns = stamp
         self._observation = self.world.observe()
         self._stamp_ns = stamp
         self._silent_s, self._resends = 0.0, 0
@@ -198,6 +222,8 @@ class SimNode(Node):
         if self.world.done or self._observation is None:
             return
         if not self._lock_step:
+            if track.stamp_ns < self._begin_ns:
+                return  # it was computed for the episode before
             if name == 'poses':
                 self._timeline.put_poses(track)
                 self.world.accepted += 1

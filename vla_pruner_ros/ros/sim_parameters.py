@@ -32,17 +32,17 @@ TABLE: Tuple[SimParameter, ...] = (
     SimParameter('execution_horizon', 4, 'Actions of a chunk executed per observation in lock '
                  'step.', 1, 1000, live=True),
     SimParameter('autostart', True, 'Begin an episode at start; otherwise wait for ~/reset.'),
-    SimParameter('auto_reset', False, 'Begin the next episode by itself when one is over, after '
-                 'asking the policy to forget (policy_reset_service).', live=True),
-    SimParameter('policy_reset_service', '/pruned_policy/reset', 'std_srvs/Trigger called before '
-                 'an automatic reset; empty = none.'),
+    SimParameter('auto_reset', False, 'Begin the next episode by itself when one is over.',
+                 live=True),
+    SimParameter('policy_reset_service', '/pruned_policy/reset', 'std_srvs/Trigger that makes the '
+                 'policy forget; called before the first image of every episode; empty = none.'),
     SimParameter('trajectory_topic', '/pruned_policy/ee_trajectory',
                  'trajectory_msgs/MultiDOFJointTrajectory: the motion.'),
     SimParameter('gripper_topic', '/pruned_policy/gripper_command',
                  'trajectory_msgs/JointTrajectory: opening, 0 closed to 1 open; empty = none.'),
     SimParameter('resend_period', 1.0, 'Lock step: seconds without an answer until the same '
                  'observation is published again.', 0.05, 60.0),
-    SimParameter('image_size', 224, 'Side of the camera image in pixels.', 16, 2048),
+    SimParameter('image_size', 224, 'Side of the camera images in pixels.', 16, 2048),
     SimParameter('viewer', False, 'Show the simulator in a window; needs a screen.'),
 )
 

@@ -1,4 +1,4 @@
-"""The simulated robot with its episode: which task and seed, what happened so far.  No ROS here.
+"""A simulated robot with its episode: which task and seed, what happened so far.  No ROS here.
 
 Call everything from one thread: the OpenGL context belongs to the thread that made it.
 """
@@ -9,7 +9,8 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
-from vla_pruner_ros.sim.robot import ACTION_SCALE, RobotObservation, SimulatedRobot
+from vla_pruner_ros.sim.robot import ACTION_SCALE, RobotObservation
+from vla_pruner_ros.sim.robots import make_robot
 from vla_pruner_ros.sim.tasks import get_task
 
 OPEN, CLOSED = -1.0, 1.0  # the simulator's own gripper action
@@ -19,13 +20,13 @@ class World:
     """One robot, one episode at a time.
 
     Args:
-        image_size: side of the camera image in pixels.
+        image_size: side of the camera images in pixels.
         viewer: show a window.
         make: (task, seed, image_size) -> robot.
     """
 
     def __init__(self, image_size: int = 224, viewer: bool = False,
-                 make: Callable[..., Any] = SimulatedRobot):
+                 make: Callable[..., Any] = make_robot):
         if viewer:
             check_display()
         self._make = make
@@ -38,8 +39,8 @@ class World:
         self.accepted = 0
         self.refused: 'Counter[str]' = Counter()
 
-    def start(self, task: str, seed: int) -> None:
-        """Begin an episode; the robot is rebuilt only when the task changes.
+    def prepare(self, task: str, seed: int) -> None:
+        """Build the robot of a task, unless it is there already; no episode begins.
 
         Raises:
             ConfigError: unknown task, or seed out of range.
@@ -50,17 +51,35 @@ class World:
             self.close()
             self.robot = self._make(task, seed, self._image_size)
             self._open_viewer()
-        else:
-            self.robot.reset(seed)
+
+    def start(self, task: str, seed: int) -> None:
+        """Begin an episode; the robot is rebuilt only when the task changes.
+
+        Raises:
+            ConfigError: unknown task, or seed out of range.
+            MissingDependencyError: the simulator or OpenGL is missing.
+        """
+        self.prepare(task, seed)
+        self.robot.reset(seed)
         self._gripper = OPEN
         self.episode += 1
         self.accepted = 0
         self.refused.clear()
 
     @property
+    def started(self) -> bool:
+        """There is an episode, over or not."""
+        return self.robot is not None and self.episode > 0
+
+    @property
+    def cameras(self) -> Tuple[str, ...]:
+        """Names of the robot's cameras."""
+        return () if self.robot is None else tuple(self.robot.cameras)
+
+    @property
     def done(self) -> bool:
-        """Solved, out of time, or never started."""
-        return self.robot is None or self.robot.success or self.robot.truncated
+        """Solved, lost, out of time, or never started."""
+        return not self.started or self.robot.success or self.robot.truncated
 
     def execute(self, motion: np.ndarray, opening: Optional[float]) -> None:
         """One control step.
@@ -76,21 +95,21 @@ class World:
             self._viewer.sync()
 
     def observe(self) -> Tuple[RobotObservation, np.ndarray]:
-        """Sensors, and the orientation of the hand as quaternion x y z w (MuJoCo: w first)."""
-        return self.robot.observe(), np.roll(self.robot.env.data.body('hand').xquat, -1)
+        """Sensors, and the orientation of the hand as quaternion x y z w."""
+        return self.robot.observe(), np.asarray(self.robot.orientation)
 
     def status(self) -> Dict[str, Any]:
         """What ``~/episode`` says (JSON types)."""
         robot = self.robot
-        if robot is None:
+        if not self.started:
             return {'episode': 0, 'task': '', 'instruction': '', 'seed': -1, 'steps': 0,
                     'step_limit': 0, 'success': False, 'done': True, 'chunks_accepted': 0,
-                    'chunks_refused': {}}
+                    'chunks_refused': {}, 'cameras': list(self.cameras)}
         return {'episode': self.episode, 'task': robot.task.name,
                 'instruction': robot.instruction, 'seed': robot.seed, 'steps': robot.step_count,
                 'step_limit': robot.task.step_limit, 'success': bool(robot.success),
                 'done': bool(self.done), 'chunks_accepted': self.accepted,
-                'chunks_refused': dict(self.refused)}
+                'chunks_refused': dict(self.refused), 'cameras': list(self.cameras)}
 
     def close(self) -> None:
         """Close window and OpenGL context."""
@@ -106,7 +125,8 @@ class World:
             return
         try:
             from mujoco import viewer
-            self._viewer = viewer.launch_passive(self.robot.env.model, self.robot.env.data,
+            simulator = getattr(self.robot, 'env', self.robot)  # Meta-World keeps it one deeper
+            self._viewer = viewer.launch_passive(simulator.model, simulator.data,
                                                  show_left_ui=False, show_right_ui=False)
         except Exception as error:  # whatever the window system raises
             raise MissingDependencyError(f'cannot open the viewer: {error}; set viewer to false '

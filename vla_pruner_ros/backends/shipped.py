@@ -1,0 +1,72 @@
+"""The policies that come with this package: names, folders, and what their configurations say.
+
+Reads JSON only.  Launch files and the demo ask here which cameras and tasks a policy has, long
+before its weights are loaded, so this file imports no torch.
+"""
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Dict, Tuple
+
+from vla_pruner_ros.core.errors import ConfigError
+
+WEIGHTS = Path(__file__).parent / 'pocket' / 'weights'
+CONFIGURATION = 'pocket_vla.json'
+DEFAULT = 'metaworld'
+#: Names that the parameter ``checkpoint`` accepts instead of a directory.
+FOLDERS: Dict[str, Path] = {DEFAULT: WEIGHTS, 'tabletop': WEIGHTS / 'tabletop'}
+
+
+@dataclass(frozen=True)
+class PolicyFacts:
+    """What a configuration says about a policy.
+
+    Attributes:
+        tasks: names of the simulated tasks that it was trained on.
+        cameras: roles, in the order of the policy's input.
+    """
+
+    tasks: Tuple[str, ...]
+    cameras: Tuple[str, ...]
+
+
+def shipped_names() -> Tuple[str, ...]:
+    """Names of the shipped policies whose files are here."""
+    return tuple(name for name, folder in FOLDERS.items() if (folder / CONFIGURATION).is_file())
+
+
+def checkpoint_folder(checkpoint: str) -> Path:
+    """Folder of a shipped policy (by its name; ``''`` = the default one) or of one's own.
+
+    A shipped name wins over a directory of that name; ``./tabletop`` means the directory.
+
+    Raises:
+        ConfigError: neither; the message lists the shipped names.
+    """
+    if not checkpoint:
+        return FOLDERS[DEFAULT]
+    if checkpoint in shipped_names():
+        return FOLDERS[checkpoint]
+    folder = Path(checkpoint).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f'checkpoint is {checkpoint!r}, which is not a directory and not a '
+                          f'shipped policy; accepted: a directory, {", ".join(shipped_names())}')
+    return folder
+
+
+def policy_facts(checkpoint: str) -> PolicyFacts:
+    """Tasks and cameras of a policy of the shipped family, without loading it.
+
+    Args:
+        checkpoint: as for ``checkpoint_folder``.
+
+    Raises:
+        ConfigError: there is no such checkpoint, or its configuration does not say it.
+    """
+    path = checkpoint_folder(checkpoint) / CONFIGURATION
+    try:
+        values = json.loads(path.read_text())
+        return PolicyFacts(tuple(values['instructions']), tuple(values['cameras']))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f'{path} does not say which tasks and cameras the policy has '
+                          f'({error!r})') from error
