@@ -7,7 +7,12 @@ pytest.importorskip('metaworld')
 from vla_pruner_ros.backends.pocket.model import load_pocket  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, UnsafeActionError  # noqa: E402
 from vla_pruner_ros.sim import graphics  # noqa: E402
-from vla_pruner_ros.sim.collect import collect, FIRST_EVALUATION_SEED, record_episode  # noqa: E402
+from vla_pruner_ros.sim.collect import (  # noqa: E402
+    collect,
+    Demonstrator,
+    FIRST_EVALUATION_SEED,
+    record_episode,
+)
 from vla_pruner_ros.sim.experts import expert_control_step, make_expert  # noqa: E402
 from vla_pruner_ros.sim.geometry import project  # noqa: E402
 from vla_pruner_ros.sim.robot import SimulatedRobot  # noqa: E402
@@ -129,7 +134,7 @@ def test_a_world_point_is_projected_onto_the_pixels_where_it_is_drawn(robot):
 
 
 def test_a_demonstration_holds_clean_labels_and_repeats_its_last_one(robot):
-    rows = record_episode(robot, make_expert('reach-v3'), 12)
+    rows = record_episode(robot, Demonstrator(robot), 12)
     assert robot.success and len(rows) >= 3
     assert all(row['chunk'].shape == (8, 4) and np.abs(row['chunk']).max() <= 1 for row in rows)
     last = rows[-1]['chunk']
