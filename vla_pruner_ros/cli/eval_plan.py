@@ -61,6 +61,8 @@ def make_work(options: argparse.Namespace, parameters: Parameters) -> Work:
         if getattr(options, name) is None:
             setattr(options, name, value)
     environment = environment_class(options.env)
+    # Before the policies, because loading a large one takes minutes.
+    named = environment.expand(words(options.tasks)) if options.tasks else ()
     loaded = [_load(one) for one in each_policy(options, parameters)]
     tokens, known = loaded[0]
     if any(one[0] != tokens for one in loaded):
@@ -71,7 +73,7 @@ def make_work(options: argparse.Namespace, parameters: Parameters) -> Work:
                           '--tasks')
     if not options.tasks and not known:
         raise ConfigError('the policy does not say which tasks it knows; name them with --tasks')
-    tasks = environment.expand(words(options.tasks) if options.tasks else known)
+    tasks = named or environment.expand(known)
     versions = {**plans.versions(), **environment.versions()}
     first = options.first_seed
     if first is None:
