@@ -192,3 +192,20 @@ def test_the_whole_time_is_told_once_every_variant_has_run(capsys, monkeypatch):
     assert shown[0] == (3, '3/20 episodes') and shown[-1][0] == 8
     # One episode takes 10 s of the fake clock; the fourth leaves 14.
     assert 'about 2 min 20 s for the other 14 episodes' in said
+
+
+def test_a_report_on_many_tasks_and_policies_has_its_plots_and_readable_cells(tmp_path):
+    tasks = tuple('abcdefg')
+    plan = make_plan(tasks=tasks, seeds=(900000, 900001), only={'random 4': ('a', 'b')})
+    rows = {job.name: row_of(job) for job in plan.jobs()}
+    # As resuming finds it: a row that this plan does not have is left out.
+    rows['c 900000 random 4'] = {**rows['a 900000 random 4'], 'task': 'c'}
+    full = summarize(Results([PolicyRun('s1', plan, rows), PolicyRun('s2', plan, rows)]))
+    assert full['episodes'] == {'planned': 64, 'finished': 64}
+    assert [one['episodes'] for one in full['variants']] == [28, 8, 28]
+    names = [path.name for path in report.write({**full, 'claims': []}, tmp_path)]
+    assert names == ['report.json', 'report.md', 'success.png', 'success_tasks.png', 'cost.png',
+                     'deviation.png']
+    text = (tmp_path / 'report.md').read_text()
+    assert 'Run for a claim on some tasks only: `random 4` on a, b.' in text
+    assert 'The intervals of single tasks are in the plot.' in text

@@ -17,6 +17,12 @@ def rate(one: Dict[str, Any]) -> str:
             f'{one["successes"]}/{one["episodes"]}')
 
 
+def share(one: Dict[str, Any]) -> str:
+    """``81.0 % 81/100``."""
+    return ('-' if one['rate'] is None else
+            f'{100 * one["rate"]:.1f} % {one["successes"]}/{one["episodes"]}')
+
+
 def difference(one: Dict[str, Any]) -> str:
     """``-4.0 (-12.1 to +3.9)`` percentage points."""
     low, high = one['interval']

@@ -75,7 +75,7 @@ def plot_success(variants: Sequence[Variant], path: Path) -> Path:
             axis.plot([100 * one['kept_share'] for one in known],
                       [one['policies'][name]['rate'] for one in known], linewidth=0.7, alpha=0.35,
                       color=f'C{number % 10}', linestyle='-' if number < 10 else '--')
-    title = f'all tasks, mean of {len(names)} policies' if len(names) > 1 else 'all tasks'
+    title = f'all tasks, mean of {len(names)} policies (faint: each)' if len(names) > 1 else 'all tasks'
     axis.set_title(title, fontsize=10)
     axis.set_ylabel('success rate')
     axis.legend(fontsize=7)
@@ -88,7 +88,7 @@ def plot_tasks(variants: Sequence[Variant], tasks: Sequence[str], path: Path) ->
     columns = min(3, len(tasks))
     rows = -(-len(tasks) // columns)
     figure, axes = plt.subplots(rows, columns, squeeze=False, sharey=True,
-                                figsize=(4.6 * columns, 3.6 * rows + 0.5))
+                                figsize=(4.6 * columns, 3.4 * rows + 0.5))
     for axis in axes.flat[len(tasks):]:
         axis.axis('off')
     for axis, task in zip(axes.flat, tasks):
@@ -100,9 +100,10 @@ def plot_tasks(variants: Sequence[Variant], tasks: Sequence[str], path: Path) ->
     for axis in axes[:, 0]:
         axis.set_ylabel('success rate')
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=7, ncol=columns * 2, loc='lower center')
-    # Room below for the legend, which would hide points in any panel.
-    return _save(plt, figure, path, 0.035 * -(-len(labels) // (columns * 2)) + 0.02)
+    across = 2 * columns
+    figure.legend(handles, labels, fontsize=7, ncol=across, loc='lower center')
+    # Room below for the legend, which would hide points in any panel: inches.
+    return _save(plt, figure, path, 0.2 + 0.17 * -(-len(labels) // across))
 
 
 def _success_panel(axis: Any, variants: Sequence[Variant],
@@ -112,17 +113,23 @@ def _success_panel(axis: Any, variants: Sequence[Variant],
         known = [one for one in points if value(one)['episodes']]
         rates = np.array([value(one)['rate'] for one in known], dtype=float)
         ends = np.array([value(one)['interval'] for one in known]).reshape(-1, 2)
-        # A little apart, so that intervals at one budget do not hide each other.
-        shift = 1 + 0.012 * (number - (len(methods) - 1) / 2)
-        axis.errorbar([100 * one['kept_share'] * shift for one in known], rates,
-                      yerr=[rates - ends[:, 0], ends[:, 1] - rates], fmt='o', markersize=4,
-                      capsize=3, linewidth=1.2, color=f'C{number % 10}',
-                      linestyle='-' if number < 10 else '--', label=method)
+        # A little apart, so that intervals at one budget do not hide each other; the end that all
+        # methods share has its own mark.
+        own = np.array([one['label'] != UNPRUNED for one in known], dtype=bool)
+        shift = 1 + 0.012 * (number - (len(methods) - 1) / 2) * own
+        kept = np.array([100 * one['kept_share'] for one in known]) * shift
+        style = {'color': f'C{number % 10}', 'linestyle': '-' if number < 10 else '--'}
+        axis.plot(kept, rates, linewidth=1.2, **style)
+        axis.errorbar(kept[own], rates[own], yerr=[(rates - ends[:, 0])[own],
+                                                   (ends[:, 1] - rates)[own]],
+                      fmt='o', markersize=4, capsize=3, linewidth=1.2, label=method, **style)
     whole = next((one for one in variants if one['label'] == UNPRUNED), None)
     if whole is not None and value(whole)['episodes']:
-        axis.axhline(value(whole)['rate'], color='black', linewidth=0.8, linestyle=':',
-                     label=UNPRUNED)
-        axis.axhspan(*value(whole)['interval'], color='black', alpha=0.06)
+        middle, (low, high) = value(whole)['rate'], value(whole)['interval']
+        axis.axhline(middle, color='black', linewidth=0.8, linestyle=':')
+        axis.axhspan(low, high, color='black', alpha=0.06)
+        axis.errorbar([100], [middle], yerr=[[middle - low], [high - middle]], fmt='ks',
+                      markersize=4, capsize=3, linewidth=1.2, label=UNPRUNED)
     shares = sorted({100 * one['kept_share'] for one in variants})
     axis.set_xscale('log')
     axis.set_xticks(shares, [f'{share:.3g}' for share in shares])
@@ -180,7 +187,7 @@ def plot_cost(variants: Sequence[Variant], path: Path) -> Path:
 
 
 def _save(plt: Any, figure: Any, path: Path, below: float = 0.0) -> Path:
-    figure.tight_layout(rect=(0.0, below, 1.0, 1.0))
+    figure.tight_layout(rect=(0.0, below / figure.get_figheight(), 1.0, 1.0))
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

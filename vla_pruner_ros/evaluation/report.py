@@ -10,6 +10,7 @@ from vla_pruner_ros.evaluation.formats import (
     p_value,
     percent,
     rate,
+    share,
     table,
 )
 from vla_pruner_ros.evaluation.plan import WARM_UPS
@@ -18,6 +19,7 @@ from vla_pruner_ros.evaluation.report_claims import claims
 from vla_pruner_ros.evaluation.report_policies import policies, READING_SEVERAL
 
 STAGES = ('preprocess', 'vision', 'decoder', 'select', 'head')
+MOST_INTERVALS = 5  # tasks in a table whose cells have intervals
 SMALL_SHARE = 0.6  # of the model runs
 REFERENCE = 'vla_pruner'
 READING = (
@@ -67,12 +69,14 @@ def markdown(report: Dict[str, Any]) -> str:
 
 
 def success_table(report: Dict[str, Any]) -> List[str]:
-    """Rate with interval, overall and per task."""
-    tasks = report['plan']['tasks']
+    """Rate with interval, overall and per task; many tasks without intervals, to be readable."""
+    tasks = report['plan']['tasks'] if len(report['plan']['tasks']) > 1 else []
+    short = len(tasks) > MOST_INTERVALS
     rows = [[one['label'], percent(one['kept_share']), rate(one),
-             *(rate(one['tasks'][task]) for task in tasks if len(tasks) > 1)]
+             *((share if short else rate)(one['tasks'][task]) for task in tasks)]
             for one in report['variants']]
-    return table(['variant', 'kept', 'success', *(tasks if len(tasks) > 1 else ())], rows)
+    lines = table(['variant', 'kept', 'success', *tasks], rows)
+    return [*lines, '', 'The intervals of single tasks are in the plot.'] if short else lines
 
 
 def restricted(report: Dict[str, Any]) -> List[str]:

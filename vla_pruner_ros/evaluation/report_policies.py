@@ -1,7 +1,7 @@
 """The report's sections on several policies (training seeds) behind one ranking."""
 from typing import Any, Dict, List
 
-from vla_pruner_ros.evaluation.formats import percent, rate, table
+from vla_pruner_ros.evaluation.formats import percent, rate, share, table
 
 READING_SEVERAL = (
     'All policies ran the same placements. Rates and differences pool them; methods are compared '
@@ -33,9 +33,3 @@ def spread(one: Dict[str, Any]) -> str:
         return '-'
     return (f'{100 * over["mean"]:.1f} +- {100 * over["sd"]:.1f} '
             f'({100 * over["lowest"]:.1f} to {100 * over["highest"]:.1f})')
-
-
-def share(one: Dict[str, Any]) -> str:
-    """``81.0 % 81/100``."""
-    return ('-' if one['rate'] is None else
-            f'{100 * one["rate"]:.1f} % {one["successes"]}/{one["episodes"]}')
