@@ -108,6 +108,45 @@ def test_the_robot_is_driven_over_topics_and_the_budget_changes_while_it_runs(st
     assert not [pid for pid in demo.pids().values() if alive(pid)]
 
 
+def two_camera_policy(folder):
+    """A small policy with random weights for the tabletop."""
+    from safetensors.torch import save_file
+    import torch
+
+    from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA, UNKNOWN
+    torch.manual_seed(0)
+    config = PocketConfig(
+        words=(UNKNOWN, 'reach', 'the', 'red', 'cube'), cameras=('front', 'wrist'), hidden=32,
+        heads=1, inner=64, layers=2, instructions={'reach-colour': 'reach the red cube'},
+        state_mean=(0.4, 0.0, 0.2, 0.8), state_std=(0.1, 0.1, 0.1, 0.3))
+    folder.mkdir()
+    (folder / 'pocket_vla.json').write_text(json.dumps(config.to_json()))
+    save_file({name: value.contiguous() for name, value in PocketVLA(config).state_dict().items()},
+              folder / 'pocket_vla.safetensors')
+    return folder
+
+
+def test_a_two_camera_policy_drives_the_tabletop_and_gets_each_episodes_instruction(
+        start, tmp_path):
+    folder = two_camera_policy(tmp_path / 'policy')
+    demo = start('--checkpoint', str(folder), '--episodes', '4', '--budgets', '49',
+                 '--horizon', '8')
+    assert demo.end() == 0, demo.text
+    episodes = json.loads((demo.folder / 'demo.json').read_text())['episodes']
+    assert [one['seed'] for one in episodes] == [900_000, 900_001, 900_002, 900_003]
+    told = [one['instruction'] for one in episodes]
+    assert len(set(told)) > 1
+    assert all(f'"{words}"' in demo.text and '{' not in words for words in told)
+    for number, episode in enumerate(episodes):
+        assert episode['task'] == 'reach-colour' and episode['refused'] == {}
+        steps = episode['policy_steps']
+        assert len(steps) == -(-episode['steps'] // 8) and all(one['published'] for one in steps)
+        assert all(one['kept'] == ([49, 49] if one['pruned'] else [196, 196]) for one in steps)
+        changed = bool(number) and told[number] != told[number - 1]
+        assert ('instruction' in steps[0]['resets']) == changed
+    assert (demo.folder / 'film_reach-colour.png').stat().st_size > 10_000
+
+
 def test_ctrl_c_ends_everything(start):
     demo = start('--tasks', 'reach-v3', '--episodes', '1000', '--budgets', 'all')
     demo.wait_for('Both nodes are up')

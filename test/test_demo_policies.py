@@ -9,8 +9,7 @@ import pytest
 from vla_pruner_ros.backends import load_backend, shipped
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.sim.cameras import camera_topics, check_cameras
-from vla_pruner_ros.sim.tasks import get_task
+from vla_pruner_ros.sim.cameras import camera_topics, cameras_of, check_cameras
 
 
 @pytest.fixture
@@ -68,12 +67,11 @@ def test_a_missing_configuration_is_named(weights):
 
 def test_every_shipped_policy_fits_the_robots_of_its_tasks():
     assert 'metaworld' in shipped.shipped_names()
-    robots = {'metaworld': ('corner',), 'tabletop': ('front', 'wrist')}
     for name in shipped.shipped_names():
         facts = shipped.policy_facts(name)
         assert facts.tasks
         for task in facts.tasks:
-            check_cameras(name, facts.cameras, task, robots[get_task(task).scene])
+            check_cameras(name, facts.cameras, task, cameras_of(task))
 
 
 def test_the_topics_of_cameras():

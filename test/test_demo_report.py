@@ -129,6 +129,8 @@ def test_processes_are_ended_when_the_demo_fails(here, tmp_path):
 @pytest.mark.parametrize('arguments, words', [
     (['--tasks', 'fly'], 'known tasks: reach-v3'),
     (['--episodes', '0'], '--episodes is 0; accepted: 1 to 1000'),
+    (['--tasks', 'reach-v3,reach-colour'],
+     "policy 'metaworld' needs camera(s) corner; task reach-colour has front, wrist"),
     (['--budgets', 'few'], "budget 'few'; accepted"),
     (['--checkpoint', '/no/such/place'], 'not a directory and not a shipped policy'),
 ])

@@ -18,7 +18,7 @@ from vla_pruner_ros.ros.policy_node import PolicyNode
 from vla_pruner_ros.ros.sim_messages import SENSOR
 from vla_pruner_ros.ros.sim_node import SimNode
 from vla_pruner_ros.ros.sim_world import World
-from vla_pruner_ros.sim.cameras import camera_topics, image_topic
+from vla_pruner_ros.sim.cameras import camera_topics, cameras_of, image_topic
 from vla_pruner_ros.sim.robots import make_robot
 
 TWO = make_spec(cameras=(CameraSpec('front', 8, 8), CameraSpec('wrist', 8, 8)))
@@ -293,5 +293,5 @@ def test_the_fake_has_nothing_that_the_real_robots_lack(task):
     fake, real = FakeRobot(task, 0, 16), make_robot(task, 0, 16)
     own = {'x', 'closed', 'FRONT', 'WRIST'}
     assert not {name for name in dir(fake) if name[0] != '_'} - own - set(dir(real))
-    assert tuple(fake.cameras) == tuple(real.cameras)
+    assert tuple(fake.cameras) == tuple(real.cameras) == cameras_of(task)
     real.close()

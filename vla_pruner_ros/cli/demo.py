@@ -75,12 +75,13 @@ def check(options: argparse.Namespace
         ConfigError: something is not usable; names it and what is accepted.
         MissingDependencyError: matplotlib is missing.
     """
-    from vla_pruner_ros.sim.tasks import get_task
-    policy = policy_facts(options.checkpoint or options.policy)
+    from vla_pruner_ros.sim.cameras import cameras_of, check_cameras
+    name = options.checkpoint or options.policy
+    policy = policy_facts(name)
     tasks = ([task.strip() for task in options.tasks.split(',')] if options.tasks
              else list(policy.tasks))
     for task in tasks:
-        get_task(task)
+        check_cameras(name, policy.cameras, task, cameras_of(task))
     for name, low, high in (('episodes', 1, 1000), ('horizon', 1, 1000), ('domain', 0, 232),
                             ('seed', 0, 2**31 - 1 - 1000)):
         value = getattr(options, name)
@@ -102,7 +103,6 @@ def start(processes: Processes, options: argparse.Namespace, policy: PolicyFacts
     processes.start('sim_robot', 'vla_pruner_ros.ros.sim_node', ros_arguments({
         'lock_step': lock_step, 'execution_horizon': options.horizon, 'autostart': False,
         'viewer': options.viewer, 'task': task}))
-    # --policy is one of the names; a directory may be relative.
     checkpoint = os.path.abspath(options.checkpoint) if options.checkpoint else options.policy
     processes.start('pruned_policy', 'vla_pruner_ros.ros.policy_node', ros_arguments({
         'lock_step': lock_step, 'execution_horizon': options.horizon, 'pruner': options.pruner,

@@ -1,8 +1,19 @@
 """Cameras of the simulated robots: the topics they appear on, and whether they suit a policy."""
-from typing import Collection, List, Sequence
+from typing import Collection, List, Sequence, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.sim.robot import CAMERA
+from vla_pruner_ros.sim.tabletop.cameras import CAMERAS
+from vla_pruner_ros.sim.tasks import get_task
+
+
+def cameras_of(task: str) -> Tuple[str, ...]:
+    """Cameras of a task's robot, without building it.
+
+    Raises:
+        ConfigError: unknown task.
+    """
+    return CAMERAS if get_task(task).scene == 'tabletop' else (CAMERA,)
 
 
 def image_topic(camera: str) -> str:
