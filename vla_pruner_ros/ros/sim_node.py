@@ -142,7 +142,7 @@ class SimNode(Node):
         self._waited_s += self._period
         if self._waited_s < FORGET_PATIENCE:
             return False
-        self.get_logger().warning(f'no answer to the policy\'s reset after {FORGET_PATIENCE:g} s '
+        self.get_logger().warning(f"no answer to the policy's reset after {FORGET_PATIENCE:g} s "
                                   '(is it loading?); the episode begins without')
         self._policy_reset.remove_pending_request(self._forgetting)
         self._forgetting = None
