@@ -45,10 +45,32 @@ def test_a_checkpoint_is_tried_unpruned_and_pruned(checkpoint, bag, tmp_path, ca
     assert known['pixels']['shape'] == [1, 6, 224, 224]
     assert known['visual_tokens']['shape'] == [1, 256, 64]
     assert len(known['first_action']) == 7 and found['peak_bytes'] > 2 ** 20
+    for run, chance in zip(found['runs'][1:], (64 / 256, 32 / 256)):
+        against = run['against_unpruned']
+        assert against['chance_overlap'] == chance < against['kept_overlap_full_attention'] <= 1
+    assert found['precision'] == {'dtype': 'float32', 'quantization': 'none'}
+    assert found['data_set'] == 'bridge_orig'
     said = capsys.readouterr().out
     for words in ('openvla loaded in', 'weights loaded:', 'budget of all equals unpruned',
-                  'decoder x'):
+                  'decoder x', 'policy   openvla in float32 on cpu, data set bridge_orig, 5 Hz',
+                  'cameras  primary = ', 'by chance 25 %, 12 %', 'first_action   dx ',
+                  'mean deviation over 3 steps (mean size unpruned): dx '):
         assert words in said
+
+
+def test_without_the_robots_state_it_says_what_may_stand_in_for_it(bag, tmp_path, capsys):
+    folder = write_checkpoint(tmp_path / 'c', Sizes(vocab=30080), oft=Oft(),
+                              norm_stats={'libero_goal': statistics()})
+    asked = ['check', str(folder), '--bag', str(bag), '--steps', '2', '--budgets', '64', *FAST,
+             '--set', 'pose_topic=/elsewhere']
+    assert main(asked) == 2
+    said = capsys.readouterr().err
+    assert 'pose_topic: none (/elsewhere is not in the bag)' in said
+    line = said[said.index('state_sources=['):said.rindex("'")]
+    assert main([*asked, '--set', line]) == 0
+    said = capsys.readouterr().out
+    assert 'state    x=const.0, y=const.0' in said
+    assert 'no step was pruned' in said and 'raise --steps' in said  # two do not fill the window
 
 
 def test_oft_is_recognised_and_given_its_state(bag, tmp_path):

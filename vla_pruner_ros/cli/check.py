@@ -8,6 +8,7 @@ of its checks fails.
 """
 import argparse
 import hashlib
+import json
 from pathlib import Path
 import resource
 import sys
@@ -16,22 +17,26 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
+from vla_pruner_ros.cli.attention_probe import action_attention
 from vla_pruner_ros.cli.bag import Bag, DISTROS
 from vla_pruner_ros.cli.bag_clock import choose_clock, CLOCKS
+from vla_pruner_ros.cli.check_text import lines
 from vla_pruner_ros.cli.config import load_parameters
 from vla_pruner_ros.cli.progress import Progress
 from vla_pruner_ros.cli.replay import nothing_done, plan
 from vla_pruner_ros.cli.replay_run import run, RunResult
-from vla_pruner_ros.cli.report import build_report, summary_table, write_json
-from vla_pruner_ros.cli.wiring import IMAGES, wire
+from vla_pruner_ros.cli.report import build_report, write_json
+from vla_pruner_ros.cli.wiring import IMAGES, wire, Wiring
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.runtime.runner import Tick
 from vla_pruner_ros.runtime.sources import parse_camera_topics
 
-#: Steps of the unpruned run that are made twice.
+#: So many steps of the unpruned run are made twice.
 REPEATED = 3
+#: Label of the run that the others are compared with (``replay.plan`` gives it).
+UNPRUNED = 'unpruned'
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -109,7 +114,7 @@ def named(parameters: Parameters, checkpoint: str) -> Parameters:
 def fitted(bag: Bag, parameters: Parameters, spec: PolicySpec) -> Parameters:
     """Parameters with topics of this bag where the configured ones are not in it.
 
-    Cameras then take its image topics in alphabetical order, and that is said.
+    Cameras then take its image topics in alphabetical order; every change is said.
     """
     changes: Dict[str, Any] = {}
     asked = parse_camera_topics(parameters.camera_topics)
@@ -123,28 +128,51 @@ def fitted(bag: Bag, parameters: Parameters, spec: PolicySpec) -> Parameters:
                                   else 'raw') for role, topic in zip(roles, images)]
         print(f'camera_topics: {", ".join(changes["camera_topics"])} (of the bag)',
               file=sys.stderr)
-    if parameters.pose_topic not in bag.topics:
+    if parameters.pose_topic and parameters.pose_topic not in bag.topics:
         changes['pose_topic'] = ''
+        print(f'pose_topic: none ({parameters.pose_topic} is not in the bag)', file=sys.stderr)
     return parameters.changed(changes)
+
+
+def wired(bag: Bag, parameters: Parameters, spec: PolicySpec,
+          instruction: Optional[str]) -> Wiring:
+    """Topics to read.
+
+    Raises:
+        ConfigError: something is missing; for the robot's state with what stands in for it.
+    """
+    try:
+        return wire(bag, parameters, spec, instruction)
+    except ConfigError as error:
+        if not spec.state_names or 'state' not in str(error):
+            raise
+        still = json.dumps([f'{name}=const.0' for name in spec.state_names])
+        raise ConfigError(f'{error}. To try the policy with a made-up state, which says nothing '
+                          f"about how well it acts: --set 'state_sources={still}'") from error
 
 
 def check(bag: Bag, backend: Any, parameters: Parameters,
           options: argparse.Namespace) -> Dict[str, Any]:
     """All runs on an open bag, as plain data."""
     spec: PolicySpec = backend.spec
-    wiring = wire(bag, parameters, spec, options.instruction)
+    wiring = wired(bag, parameters, spec, options.instruction)
     clock, _ = choose_clock(bag, wiring, options.clock, parameters.max_image_age)
     messages = sum(bag.topics[topic].count for topic in wiring.topics)
     seen: List[Observation] = []
 
-    def first(tick: Tick, result: RunResult) -> None:
-        if tick.observation is not None and not seen:
+    def look(tick: Tick, result: RunResult) -> None:
+        if tick.observation is None or tick.chunk is None:
+            return
+        if not seen:
             seen.append(tick.observation)
+        if result.label == UNPRUNED:  # one more pass that no time is taken of
+            result.attention[tick.chunk.stamp_ns] = action_attention(
+                backend, tick.observation, parameters.action_layers)
 
     def go(label: str, chosen: Parameters, steps: int) -> RunResult:
         progress = Progress(label, messages)
         result = run(bag, wiring, backend, chosen, label, clock, on_message=progress.show,
-                     on_tick=first, steps=steps)
+                     on_tick=look, steps=steps)
         progress.end(f'{len(result.steps)} steps')
         if not result.steps:
             raise ConfigError(nothing_done(result))
@@ -153,11 +181,14 @@ def check(bag: Bag, backend: Any, parameters: Parameters,
     wanted = plan(parameters, spec, options.budgets, options.pruners)
     results = [go(label, chosen, options.steps) for label, chosen in wanted]
     unpruned, plain = results[0], wanted[0][1]
-    again = go('again', plain, REPEATED)
+    again = go('again', plain, min(REPEATED, options.steps))
     whole = go('budget = all', plain.changed({
         'pruner': parameters.pruner, 'token_budget': spec.tokens_per_image}), options.steps)
     report = build_report(bag, spec, parameters, results, clock)
     report['tool'] = 'vla-pruner check'
+    report['precision'] = {'dtype': str(getattr(backend, 'dtype', '')).rpartition('.')[2],
+                           'quantization': parameters.quantization}
+    report['data_set'] = backend.data.key if hasattr(backend, 'data') else None
     report['facts'] = {**facts(backend, seen[0]),
                        'first_action': unpruned.steps[0].actions[0].tolist()}
     report['checks'] = {
@@ -192,7 +223,7 @@ def facts(backend: Any, observation: Observation) -> Dict[str, Any]:
     found['pixels'] = {'shape': list(pixels.shape),
                        'channel_means': pixels.double().mean(dim=(0, 2, 3)).tolist()}
     found['visual_tokens'] = {'shape': list(visual.shape), 'mean': float(visual.mean()),
-                              'mean_size': float(visual.abs().mean())}
+                              'mean_absolute': float(visual.abs().mean())}
     return found
 
 
@@ -203,33 +234,6 @@ def peak_bytes(device: str) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def lines(report: Dict[str, Any]) -> List[str]:
-    """The report for people."""
-    known = report['facts']
-    text = [f'most memory taken: {report["peak_bytes"] / 2 ** 30:.2f} GiB', '',
-            f'first frame ({known["stamp_ns"]} ns, {known["instruction"]!r})']
-    for name in ('prompt_tokens', 'pixels', 'visual_tokens', 'first_action'):
-        if name in known:
-            text.append(f'  {name:14} {_short(known[name])}')
-    text += ['', summary_table(report), '']
-    for one in report['runs'][1:]:
-        ratios = one['against_unpruned']['speedup']
-        stages = ', '.join(f'{name} {value:.1f}' for name, value in one['stages_ms'].items())
-        text.append(f'{one["label"]}: ' + ', '.join(
-            f'{name} x{value:.2f}' for name, value in ratios.items()) + f' (ms: {stages})')
-    text += ['', *(f'{"ok  " if good else "FAIL"} {name.replace("_", " ")}'
-                   for name, good in report['checks'].items())]
-    return text
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return ', '.join(f'{name} {_short(one)}' for name, one in value.items())
-    if isinstance(value, list):
-        return ' '.join(_short(one) for one in value)
-    return f'{value:.5g}' if isinstance(value, float) else str(value)
 
 
 if __name__ == '__main__':

@@ -122,5 +122,6 @@ def as_text(found: Mapping[str, Any]) -> str:
             lines.append(f'    {key}: {one["problem"]}')
             continue
         rate = f'{one["rate"]:g} Hz' if one['rate'] else 'rate unknown (set control_rate)'
-        lines.append(f'    {key}: {", ".join(one["actions"])}; {one["units"]}; {rate}')
+        chunk = f'; {one["chunk"]} actions per answer' if found['backend'] == 'openvla_oft' else ''
+        lines.append(f'    {key}: {", ".join(one["actions"])}; {one["units"]}; {rate}{chunk}')
     return '\n'.join(lines)
