@@ -23,7 +23,7 @@ from launch import LaunchDescription
 from vla_pruner_ros.backends.shipped import policy_facts
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.ros.shipped import process_environment, shipped_file
-from vla_pruner_ros.sim.cameras import camera_topics
+from vla_pruner_ros.sim.cameras import camera_topics, MAX_SKEW
 
 # name: (default, type of the robot's parameter, words)
 ROBOT = {
@@ -53,6 +53,8 @@ def _both(context):
         given['task'] = given['task'] or facts.tasks[0]
         if given['checkpoint']:
             policy['camera_topics'] = str(camera_topics(facts.cameras))
+        if len(facts.cameras) > 1:
+            policy['max_skew'] = str(MAX_SKEW)
     return [
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource(str(shipped_file('launch/pruned_policy.launch.py'))),

@@ -23,6 +23,7 @@ PARAMETER_ARGUMENTS = {
     'dtype': 'Precision of the weights: auto, float32, bfloat16 or float16.',
     'device': 'Torch device: cpu, cuda or cuda:N.',
     'camera_topics': "List of 'role=topic', in brackets: \"['front=/camera/image_raw']\".",
+    'max_skew': 'Largest stamp difference between cameras, seconds.',
     'joint_state_topic': 'sensor_msgs/JointState topic.',
     'pose_topic': 'geometry_msgs/PoseStamped topic of the end effector.',
     'instruction_topic': 'std_msgs/String topic.',

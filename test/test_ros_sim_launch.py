@@ -67,7 +67,7 @@ if importlib.util.find_spec('launch_ros') is not None:
     def test_without_arguments_the_shipped_files_decide_everything():
         policy, robot = launched()
         assert robot['task'] == 'reach-v3' and robot['lock_step'] is True
-        assert policy['checkpoint'] == '' and 'camera_topics' not in policy
+        assert policy['checkpoint'] == '' and not {'camera_topics', 'max_skew'} & set(policy)
 
     def test_the_tabletop_policy_gets_its_cameras_and_a_task_of_its_own():
         policy, robot = launched(checkpoint='tabletop', lock_step='false')
@@ -75,6 +75,7 @@ if importlib.util.find_spec('launch_ros') is not None:
         assert policy['lock_step'] == 'false' and policy['checkpoint'] == 'tabletop'
         assert ast.literal_eval(policy['camera_topics']) == [
             'front=/camera/front/image_raw', 'wrist=/camera/wrist/image_raw']
+        assert 0 < float(policy['max_skew']) < 0.05  # of the next moment's images
         assert launched(checkpoint='tabletop', task='reach-colour')[1]['task'] == 'reach-colour'
 
     def test_a_checkpoint_that_is_not_there_is_refused_with_the_names(tmp_path):

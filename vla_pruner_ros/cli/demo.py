@@ -98,16 +98,17 @@ def check(options: argparse.Namespace
 def start(processes: Processes, options: argparse.Namespace, policy: PolicyFacts,
           task: str) -> None:
     """Start the robot (that of the first ``task``), the policy and, if wanted, the recorder."""
-    from vla_pruner_ros.sim.cameras import camera_topics, image_topic
+    from vla_pruner_ros.sim.cameras import camera_topics, image_topic, MAX_SKEW
     lock_step = not options.real_time
     processes.start('sim_robot', 'vla_pruner_ros.ros.sim_node', ros_arguments({
         'lock_step': lock_step, 'execution_horizon': options.horizon, 'autostart': False,
         'viewer': options.viewer, 'task': task}))
     checkpoint = os.path.abspath(options.checkpoint) if options.checkpoint else options.policy
+    skew = {'max_skew': MAX_SKEW} if len(policy.cameras) > 1 else {}
     processes.start('pruned_policy', 'vla_pruner_ros.ros.policy_node', ros_arguments({
         'lock_step': lock_step, 'execution_horizon': options.horizon, 'pruner': options.pruner,
         'token_budget': 0, 'checkpoint': checkpoint,
-        'camera_topics': camera_topics(policy.cameras)}))
+        'camera_topics': camera_topics(policy.cameras), **skew}))
     if options.keep_bag:
         images = [image_topic(camera) for camera in policy.cameras]
         processes.start('record', 'vla_pruner_ros.cli.main', [
