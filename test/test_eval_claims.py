@@ -147,7 +147,7 @@ def test_the_sweep_names_the_setting_nearest_to_a_third():
     low, near, far = sweep.METHODS[:3]
     text = sweep.suggestion([one('none', 0.0), one('fastv', None), one(low, 0.1),
                              one(near, 0.3), one(far, 0.48)])
-    assert text == ('nearest to a third: --reuse-settings reuse_angle=0.1,reuse_overlap=0.3 '
+    assert text == ('nearest to a third: --reuse-settings reuse_angle=0.1,reuse_overlap=0.6 '
                     '(30% of the calls reused)')
     assert 'not enough' in sweep.suggestion([one(low, 0.1)])
     assert 'no setting' in sweep.suggestion([one(low, 0.0)])
@@ -165,7 +165,7 @@ def test_a_sweep_and_the_claims_it_serves(tmp_path, monkeypatch, capsys):
         'episodes': 1})  # the fake policy has no hidden states for FlashVLA
     assert main([*words, '--sweep-reuse']) == 0
     shown = capsys.readouterr().out
-    assert 'nearest to a third: --reuse-settings reuse_angle=0.05,reuse_overlap=0.3' in shown
+    assert 'nearest to a third: --reuse-settings reuse_angle=0.05,reuse_overlap=0.6' in shown
     plan = json.loads((tmp_path / 'report.json').read_text())['plan']
     assert plan['first_seed'] == sweep.FIRST_SEED and len(plan['variants']) == 3
     # A claim on tasks of its own runs its variants there only.

@@ -12,8 +12,8 @@ from vla_pruner_ros.evaluation.plan import FIRST_SEED as EVALUATION_SEED
 
 BUDGET = BLIND_REUSE[1]
 FIRST_SEED = EVALUATION_SEED + 1_000_000
-ANGLES = (0.05, 0.1, 0.2, 0.4, 0.8)  # rad
-OVERLAPS = (0.3, 0.6)
+ANGLES = (0.05, 0.1, 0.2, 0.4)  # rad
+OVERLAPS = (0.6, 0.9)
 SETTINGS = tuple(f'reuse_angle={angle}/reuse_overlap={overlap}'
                  for overlap, angle in product(OVERLAPS, ANGLES))
 METHODS = tuple(f'{BLIND_REUSE[0][:-len(REUSE)]}/{one}{REUSE}' for one in SETTINGS)
