@@ -75,8 +75,8 @@ def plot_success(variants: Sequence[Variant], path: Path) -> Path:
             axis.plot([100 * one['kept_share'] for one in known],
                       [one['policies'][name]['rate'] for one in known], linewidth=0.7, alpha=0.35,
                       color=f'C{number % 10}', linestyle='-' if number < 10 else '--')
-    title = f'all tasks, mean of {len(names)} policies (faint: each)' if len(names) > 1 else 'all tasks'
-    axis.set_title(title, fontsize=10)
+    several = f', mean of {len(names)} policies (faint: each)' if len(names) > 1 else ''
+    axis.set_title('all tasks' + several, fontsize=10)
     axis.set_ylabel('success rate')
     axis.legend(fontsize=7)
     return _save(plt, figure, path)
