@@ -6,7 +6,7 @@ from vla_pruner_ros.sim.robot import CAMERA
 from vla_pruner_ros.sim.tabletop.cameras import CAMERAS
 from vla_pruner_ros.sim.tasks import get_task
 
-#: The policy's ``max_skew`` (seconds) with several cameras: all images of a moment carry one stamp,
+#: Seconds, for the policy's ``max_skew`` with several cameras: images of a moment carry one stamp,
 #: and less than the period of 50 ms never puts images of two moments together.
 MAX_SKEW = 0.02
 
