@@ -219,13 +219,16 @@ def test_a_component_that_holds_code_is_refused(tmp_path):
     folder = write_checkpoint(tmp_path / 'c', SIZES, oft=Oft())
     [path] = folder.glob('action_head--*')
     path.write_bytes(pickle.dumps({'fc': print}))
-    with pytest.raises(BackendError, match='action_head--150000_checkpoint.pt is not a readable'):
+    with pytest.raises(BackendError, match='action_head--150000_checkpoint.pt is not a readable'
+                       ) as caught:
         load(folder)
+    # Not torch's advice to read such a file with weights_only switched off.
+    assert str(caught.value).count('weights_only') == 1 and '\n' not in str(caught.value)
 
 
 def test_an_openvla_checkpoint_has_no_action_head(tmp_path):
     folder = write_checkpoint(tmp_path / 'c', SIZES)
-    with pytest.raises(ConfigError, match=r'no action_head--\*_checkpoint.pt'):
+    with pytest.raises(ConfigError, match=r"no action_head--\*_checkpoint.pt.*to 'openvla'"):
         load(folder)
 
 

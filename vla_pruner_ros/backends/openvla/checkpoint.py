@@ -245,6 +245,7 @@ def component_path(checkpoint: Checkpoint, stem: str) -> Path:
     path: Optional[Path] = checkpoint.components.get(stem)
     if path is None:
         have: List[str] = [one.name for one in checkpoint.components.values()]
+        plain = '' if have else "; for a plain OpenVLA set backend to 'openvla'"
         raise ConfigError(f'{checkpoint.folder} has no {stem}--*_checkpoint.pt (component files '
-                          f'found: {", ".join(have) or "none"})')
+                          f'found: {", ".join(have) or "none"}){plain}')
     return path
