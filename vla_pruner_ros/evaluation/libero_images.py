@@ -6,6 +6,8 @@ without TensorFlow: Pillow writes the same JPEG to the byte, libjpeg-turbo's fas
 it to the bit, and the resize repeats TensorFlow's float32 arithmetic.  The centre crop that
 follows is an option of the policy (``center_crop``), not of the simulator.
 """
+import ctypes
+import ctypes.util
 from functools import lru_cache
 import io
 from typing import Tuple
@@ -83,9 +85,14 @@ def _spans(length: int, size: int) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def _kernel(where: np.ndarray) -> np.ndarray:
-    """Lanczos window in float32; the sines are rounded from float64, as C's are."""
+    """Lanczos window in float32."""
     far = np.maximum(where, np.float32(1e-3))
-    sines = [np.sin((PI * far / width).astype(np.float64)).astype(np.float32)
-             for width in (np.float32(1), LOBES)]
-    value = LOBES * sines[0] * sines[1] / (PI * PI * far * far)
+    value = LOBES * _sine(PI * far) * _sine(PI * far / LOBES) / (PI * PI * far * far)
     return np.asarray(np.where(where <= np.float32(1e-3), np.float32(1), value))
+
+
+def _sine(angles: np.ndarray) -> np.ndarray:
+    """The C library's single-precision sine, because numpy's differs from it in the last bit."""
+    sine = ctypes.CDLL(ctypes.util.find_library('m')).sinf
+    sine.restype, sine.argtypes = ctypes.c_float, [ctypes.c_float]
+    return np.array([sine(float(one)) for one in angles.flat], np.float32).reshape(angles.shape)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 import io
 import math
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 import numpy as np
 
@@ -47,18 +47,18 @@ class Scene:
     """
 
     def __init__(self, task: str, roles: Sequence[str], random_states: List[Any]):
-        module, environment = load()
+        found = load()
         suite, index = parse_task(task)
         with redirect_stdout(io.StringIO()):  # it greets
-            tasks = module.benchmark.get_benchmark_dict()[suite]()
+            tasks = found.suites()[suite]()
         one = tasks.get_task(index)
         self.instruction = str(one.language)
         self._initial = tasks.get_task_init_states(index)
         self.states = len(self._initial)
-        place = Path(module.get_libero_path('bddl_files'), one.problem_folder, one.bddl_file)
+        place = Path(found.path('bddl_files'), one.problem_folder, one.bddl_file)
         with _own_randomness():
-            self._env = environment(bddl_file_name=str(place), camera_heights=CAMERA_SIZE,
-                                    camera_widths=CAMERA_SIZE)
+            self._env = found.environment(bddl_file_name=str(place), camera_heights=CAMERA_SIZE,
+                                          camera_widths=CAMERA_SIZE)
             self._env.seed(SEED)
             self._random_states = random_states
             if not random_states:
@@ -118,8 +118,16 @@ class Scene:
         self._env.close()
 
 
-def load() -> Any:
-    """(module ``libero.libero``, its rendering environment class).
+class _Libero(NamedTuple):
+    """What is used of LIBERO: suites by name, a place by name, the rendering environment."""
+
+    suites: Callable[[], Dict[str, Any]]
+    path: Callable[[str], str]
+    environment: Callable[..., Any]
+
+
+def load() -> _Libero:
+    """Import LIBERO.
 
     Raises:
         MissingDependencyError: LIBERO or an OpenGL library is not installed.
@@ -127,16 +135,15 @@ def load() -> Any:
     """
     choose_backend()  # MuJoCo reads it when it is imported
     try:
-        from libero import libero
-        from libero.libero import benchmark
+        from libero.libero import get_libero_path
+        from libero.libero.benchmark import get_benchmark_dict
         from libero.libero.envs import OffScreenRenderEnv
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f'{INSTALL}: {error}') from error
     except (EOFError, ImportError, RuntimeError) as error:
         # Some distributions ask for folders on the terminal when they are imported first.
         raise ConfigError(f'LIBERO cannot be imported: {type(error).__name__}: {error}') from error
-    libero.benchmark = benchmark
-    return libero, OffScreenRenderEnv
+    return _Libero(get_benchmark_dict, get_libero_path, OffScreenRenderEnv)
 
 
 def proprioception(seen: Dict[str, Any]) -> Dict[str, float]:
