@@ -169,7 +169,7 @@ def _cause(error: Exception) -> str:
     if found:
         return f'it asks for {found.group(1)}'
     return ('it holds something else than tensors' if 'weights_only' in text
-            else text.partition('\n')[0])
+            else text.partition('\n')[0] or type(error).__name__)
 
 
 def strip_module(name: str) -> str:
