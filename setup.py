@@ -36,7 +36,7 @@ EXTRAS = {
 }
 
 # No '**' here: setuptools 59 of Ubuntu 22.04 does not know it.
-DATA_PATTERNS = [depth + name for depth in ('', '*/', '*/*/', '*/*/*/')
+DATA_PATTERNS = [depth + name for depth in ('', '*/', '*/*/', '*/*/*/', '*/*/*/*/')
                  for name in ('*.safetensors', '*.json', '*.xml', '*.md', 'py.typed')]
 
 

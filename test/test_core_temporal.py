@@ -60,27 +60,6 @@ def test_the_parameter_reversed_decay_gives_the_oldest_step_the_largest_weight()
         ActionMemory(3, 0.5, reversed_decay=True).weights, abs=1e-15)
 
 
-def test_reversed_decay_is_applied_once_however_often_the_snapshot_is():
-    chosen = Parameters().changed({'reversed_decay': True})
-    once = chosen.effective()
-    assert once.temporal_decay == 1.25 and once.effective() == once
-    assert chosen.temporal_decay == 0.8  # what was set is still shown
-
-
-@pytest.mark.parametrize('window, decay', [(1, 0.01), (5, 1.0), (32, 0.01)])
-def test_the_reversed_weights_of_every_accepted_setting_sum_to_one(window, decay):
-    weights = smoothing_weights(window, 1 / decay)
-    assert weights == pytest.approx(smoothing_weights(window, decay)[::-1])
-    assert sum(weights) == pytest.approx(1.0)
-
-
-def test_a_reversed_decay_still_forgets_dropped_tokens():
-    memory = ActionMemory(window=1, decay=2.0)
-    see(memory, [0.4, 0.2])
-    see(memory, [0.3], kept=[1], tokens=2)
-    assert memory.smoothed(0).tolist() == [0.2, 0.3]
-
-
 def test_only_the_window_counts():
     memory = ActionMemory(window=2, decay=1.0)
     for score in (1000.0, 1.0, 3.0):

@@ -31,8 +31,8 @@ from vla_pruner_ros.core.types import ActionChunk, Observation, StepStats
 
 #: A change of one of these makes a new pruner; all others leave its memory alone.
 PRUNER_PARAMETERS = ('pruner', 'prune_layer', 'preset', 'semantic_query', 'action_layers',
-                     'action_scores', 'temporal_window', 'temporal_decay', 'unseen',
-                     'refresh_period', 'seed')
+                     'action_scores', 'temporal_window', 'temporal_decay',
+                     'reversed_decay', 'unseen', 'refresh_period', 'seed')
 #: Most model runs that ``warm_up`` spends on getting past the unpruned first steps.
 WARM_UP_RUNS = 8
 #: Unusable answers after which ``warm_up`` has seen enough of the model.

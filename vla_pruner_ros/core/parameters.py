@@ -32,16 +32,16 @@ class Parameters:
 
     # model: fixed once configured
     backend: str = _param('pocket', 'model', 'Policy family to load.', choices=BACKENDS)
-    checkpoint: str = _param('', 'model', 'Checkpoint directory, or for OpenVLA a repository id '
-                             'of the Hugging Face hub; empty = the weights shipped with the '
-                             'backend.')
+    checkpoint: str = _param('', 'model', 'Checkpoint directory, name of a shipped policy '
+                             '(metaworld, tabletop), or for OpenVLA a repository id of the '
+                             'Hugging Face hub; empty = the weights shipped with the backend.')
     revision: str = _param('', 'model', 'Branch, tag or commit of a checkpoint that is a '
                            'repository id; empty = its main branch.')
     dtype: str = _param('auto', 'model', 'Precision of the weights; auto = that of the '
                         'checkpoint. The shipped policy is always float32.',
                         choices=('auto', 'float32', 'bfloat16', 'float16'))
     quantization: str = _param('none', 'model', "Weights of the language model's layers in 8 or 4 "
-                               'bits (OpenVLA only; needs torchao, int4 also a GPU).',
+                               'bits (OpenVLA only; needs torchao, int4 also dtype bfloat16).',
                                choices=('none', 'int8', 'int4'))
     unnorm_key: str = _param('', 'model', 'Data set whose statistics scale the actions; needed '
                              'where a checkpoint has several.')
@@ -94,10 +94,9 @@ class Parameters:
                                   '(w); also the unpruned warm-up.', low=1, high=32, live=True)
     temporal_decay: float = _param(0.8, 'pruning', 'Weight ratio between one step and the next '
                                    'older one (gamma).', low=0.01, high=1.0, live=True)
-    # Not live: the engine makes a new pruner for the others of this group, not for this one.
     reversed_decay: bool = _param(False, 'pruning', 'Give the oldest step of the window the '
                                   'largest weight, as the published OpenVLA code does; for '
-                                  'comparisons.')
+                                  'comparisons.', live=True)
     unseen: str = _param('carry', 'pruning', 'Action score of a token that was dropped: carry = '
                          'last known, decayed; zero = as in the reference.',
                          choices=('carry', 'zero'), live=True)
@@ -222,16 +221,10 @@ class Parameters:
         return result
 
     def effective(self) -> 'Parameters':
-        """Return the snapshot with its preset applied: what the algorithms really run with.
-
-        Applying it twice changes nothing more.
-        """
+        """Return the snapshot with its preset applied: what the algorithms really run with."""
         changes: Dict[str, Any] = {}
         if self.preset == 'paper':
             changes = {'unseen': 'zero', 'refresh_period': 0, 'reuse_image_change': 0.0}
-        if self.reversed_decay:
-            # w powers of gamma in the opposite order are, up to a factor, powers of 1 / gamma.
-            changes.update(temporal_decay=1 / self.temporal_decay, reversed_decay=False)
         return dataclasses.replace(self, **changes) if changes else self
 
     def _check_together(self) -> None:

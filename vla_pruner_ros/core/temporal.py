@@ -18,8 +18,6 @@ from vla_pruner_ros.core.errors import BackendError
 
 def smoothing_weights(window: int, decay: float) -> Tuple[float, ...]:
     """Weights ``gamma^i / sum(gamma^i)`` of the steps ``i = window .. 1`` ago, oldest first."""
-    if decay > 1.0:  # the same weights in the opposite order; its own powers would grow too large
-        return smoothing_weights(window, 1 / decay)[::-1]
     powers = [decay ** i for i in range(window, 0, -1)]
     return tuple(one / sum(powers) for one in powers)
 
@@ -29,8 +27,7 @@ class ActionMemory:
 
     Args:
         window: control steps that are smoothed over (w).
-        decay: weight ratio of one step to the next newer one (gamma), 0 < gamma <= 1.  Above 1
-            it is ``1 / gamma`` of a reversed decay (the parameter ``reversed_decay``).
+        decay: weight ratio of one step to the next newer one (gamma), 0 < gamma <= 1.
         carry: keep the decayed last known score of tokens that were not visible; else zero.
         refresh_period: every so many model runs one should see all tokens; 0 = never.
         reversed_decay: give the OLDEST step the largest weight, as the published OpenVLA code does
@@ -39,9 +36,7 @@ class ActionMemory:
 
     def __init__(self, window: int = 3, decay: float = 0.8, carry: bool = True,
                  refresh_period: int = 0, reversed_decay: bool = False):
-        self.window, self.carry = window, carry
-        #: Share of its last score that an unseen token keeps per step, whatever the direction.
-        self.decay = min(decay, 1 / decay)
+        self.window, self.decay, self.carry = window, decay, carry
         self.refresh_period = refresh_period
         #: Weight per step, oldest first; they sum to one.
         self.weights = smoothing_weights(window, decay)

@@ -58,7 +58,8 @@ class ActionAttentionPruner(AttentionPruner):
                               "accepted here: 'history'")
         memory = ActionMemory(parameters.temporal_window, parameters.temporal_decay,
                               carry=parameters.unseen == 'carry',
-                              refresh_period=parameters.refresh_period)
+                              refresh_period=parameters.refresh_period,
+                              reversed_decay=parameters.reversed_decay)
         return cls(prune_layer, resolve_query(parameters.semantic_query, causal),
                    parameters.action_layers, memory, parameters.action_scores)
 
