@@ -186,4 +186,4 @@ def test_the_command_runs_a_suite_and_says_with_what(world, tmp_path, capsys):
                  'libero_goal/1', 'libero_goal/0'):
         assert name in text
     assert (out / 'episodes.jsonl').read_text().count('"job"') == 4
-    assert 'vla_pruner@64' in capsys.readouterr().out
+    assert 'vla_pruner 64' in capsys.readouterr().out

@@ -4,7 +4,7 @@ from fakes import FakeBackend, make_spec
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.errors import AnswerError, ConfigError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.evaluation.environments import environment_class
 from vla_pruner_ros.evaluation.methods import Variant
@@ -107,6 +107,14 @@ def test_an_unsafe_action_ends_the_episode_as_a_failure(backend):
     row = worker.run(Job('a', SEED, Variant()))
     assert (row['success'], row['error'], row['calls']) == (False, 'unsafe_action', 0)
     assert len(unpack(row['path'])) == 1 and row['ms_call'] == 0.0
+
+
+def test_an_answer_that_is_no_action_fails_the_episode_only(backend):
+    worker = EpisodeWorker(WorkerSetup(LINE, BASE))
+    backend.fail = AnswerError('token 7')
+    row = worker.run(Job('a', SEED, Variant()))
+    assert (row['success'], row['error'], row['calls']) == (False, 'no_action', 0)
+    assert worker.run(Job('a', SEED, Variant()))['error'] == ''
 
 
 def test_an_unknown_environment_is_named():

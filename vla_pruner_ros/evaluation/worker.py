@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 import numpy as np
 
 from vla_pruner_ros.core.engine import PolicyEngine
-from vla_pruner_ros.core.errors import UnsafeActionError
+from vla_pruner_ros.core.errors import AnswerError, UnsafeActionError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.types import StepStats
 from vla_pruner_ros.evaluation.environments import environment_class
@@ -67,6 +67,8 @@ class EpisodeWorker:
             self._drive(parameters, record)
         except UnsafeActionError:
             record.error = 'unsafe_action'  # a robot would have stopped here
+        except AnswerError:
+            record.error = 'no_action'  # words instead of action tokens, say
         return record.row(self._environment.success)
 
     def _drive(self, parameters: Parameters, record: 'EpisodeRecord') -> None:
