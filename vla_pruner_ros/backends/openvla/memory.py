@@ -5,8 +5,8 @@ refused beforehand, by name.
 """
 from collections import Counter
 from pathlib import Path
+from typing import Any, Iterable, Mapping, NamedTuple, Optional
 from typing import Counter as CounterType
-from typing import Iterable, Mapping, NamedTuple, Optional
 
 import torch
 from torch import nn
@@ -160,7 +160,8 @@ def held(modules: Iterable[nn.Module], quantization: str) -> 'CounterType[str]':
             if not is_rounded(one):
                 found[str(one.dtype).rpartition('.')[2]] += one.numel() * one.element_size()
                 continue
-            parts = [getattr(one, name) for name in one.__tensor_flatten__()[0]]
+            whole: Any = one  # the method is not part of torch's public types
+            parts = [getattr(one, name) for name in whole.__tensor_flatten__()[0]]
             found[quantization] += sum(part.numel() * part.element_size() for part in parts)
     return found
 
