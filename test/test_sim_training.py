@@ -148,7 +148,8 @@ def test_a_shortened_sequence_of_all_tokens_gives_the_full_loss_and_the_model_s_
     short = policy_losses(run.model, run.heads, batch, tokens=392)[0]
     assert torch.allclose(full, short, atol=1e-5)
     answer = run.model(batch.images.permute(0, 1, 4, 2, 3) / 255.0, batch.text, batch.state)
-    assert parts['chunk'] == pytest.approx(float((answer.detach() - batch.chunk).abs().mean()), abs=1e-5)
+    error = float((answer.detach() - batch.chunk).abs().mean())
+    assert parts['chunk'] == pytest.approx(error, abs=1e-5)
 
 
 def test_unknown_colours_and_shapes_and_missing_objects_teach_nothing(data, folder):

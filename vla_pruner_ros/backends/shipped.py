@@ -14,7 +14,7 @@ WEIGHTS = Path(__file__).parent / 'pocket' / 'weights'
 CONFIGURATION = 'pocket_vla.json'
 DEFAULT = 'metaworld'
 #: Names that the parameter ``checkpoint`` accepts instead of a directory.
-FOLDERS: Dict[str, Path] = {DEFAULT: WEIGHTS, 'tabletop': WEIGHTS / 'tabletop'}
+FOLDERS: Dict[str, Path] = {name: WEIGHTS / name for name in (DEFAULT, 'tabletop')}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from vla_pruner_ros.backends.pocket.model import load_pocket, PocketVLA, WEIGHTS_FOLDER
+from vla_pruner_ros.backends.shipped import checkpoint_folder
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.sim.collect import FIRST_EVALUATION_SEED
 from vla_pruner_ros.sim.robots import make_robot
@@ -123,7 +124,8 @@ def versions() -> Dict[str, str]:
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--weights', type=Path, default=WEIGHTS_FOLDER)
+    parser.add_argument('--weights', type=checkpoint_folder, default=WEIGHTS_FOLDER,
+                        help='name of a shipped policy, or a folder')
     parser.add_argument('--tasks', nargs='+', help='default: all tasks of the weights')
     parser.add_argument('--episodes', type=int, default=100)
     parser.add_argument('--horizons', nargs='+', type=int, default=[4])

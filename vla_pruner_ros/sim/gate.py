@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from vla_pruner_ros.backends.pocket.model import load_pocket, WEIGHTS_FOLDER
+from vla_pruner_ros.backends.shipped import checkpoint_folder
 from vla_pruner_ros.sim.collect import FIRST_EVALUATION_SEED
 from vla_pruner_ros.sim.evaluate import evaluate, versions
 
@@ -52,7 +53,8 @@ def run_gate(weights: Path, tasks: Sequence[str], episodes: int, kept: Sequence[
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Command line; exits with 1 when the gate is not passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--weights', type=Path, default=WEIGHTS_FOLDER)
+    parser.add_argument('--weights', type=checkpoint_folder, default=WEIGHTS_FOLDER,
+                        help='name of a shipped policy, or a folder')
     parser.add_argument('--tasks', nargs='+', help='default: all tasks of the weights')
     parser.add_argument('--episodes', type=int, default=50)
     parser.add_argument('--kept', nargs='+', type=float, default=[0.25])

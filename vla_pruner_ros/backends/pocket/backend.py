@@ -25,8 +25,8 @@ from vla_pruner_ros.core.flops import decoder_flops
 from vla_pruner_ros.core.selection import TokenSelector
 from vla_pruner_ros.core.types import CameraSpec, Observation, PolicySpec
 
-#: Where the shipped weights live.
-SHIPPED = Path(__file__).parent / 'weights'
+#: Where the weights live that are used when no checkpoint is named.
+SHIPPED = Path(__file__).parent / 'weights' / 'metaworld'
 WEIGHTS_NAME, CONFIG_NAME = 'pocket_vla.safetensors', 'pocket_vla.json'
 
 

@@ -26,7 +26,7 @@ from vla_pruner_ros.core.errors import ConfigError, InputError
 from vla_pruner_ros.core.types import VisualLayout
 
 UNKNOWN = '<unk>'
-WEIGHTS_FOLDER = Path(__file__).parent / 'weights'
+WEIGHTS_FOLDER = Path(__file__).parent / 'weights' / 'metaworld'
 
 
 @dataclass(frozen=True)
