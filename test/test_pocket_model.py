@@ -126,6 +126,16 @@ def test_a_global_encoder_lets_every_token_see_every_patch(model):
     assert set(model.state_dict()) < set(mixed.state_dict())  # a local policy has no such layers
 
 
+def test_with_word_positions_a_word_knows_its_place(model):
+    torch.manual_seed(3)
+    placed = PocketVLA(replace(model.config, word_positions=True)).eval()
+    assert set(placed.state_dict()) == {*model.state_dict(), 'word_positions'}
+    state = torch.zeros(1, 4)
+    for network, differs in ((model, False), (placed, True)):
+        first, _, second = network.embed_prompt(torch.tensor([[3, 1, 3]]), state)[0, 1:]
+        assert torch.equal(first, second) is not differs
+
+
 def test_words_are_lower_cased_cut_at_sixteen_and_unknown_ones_are_zero(model):
     assert model.config.tokenize('Reach the RED ball, please!') == [2, 4, 3, 1, 0]
     assert len(model.config.tokenize('ball ' * 10_000)) == 16

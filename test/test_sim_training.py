@@ -221,6 +221,16 @@ def test_a_run_can_start_from_another_one_with_fewer_words(data, folder, tmp_pat
     assert run.config.state_mean == earlier.config.state_mean
 
 
+def test_a_run_with_word_positions_can_start_from_one_without(data, folder, tmp_path):
+    trainer(data, tmp_path).save()
+    run = Trainer(data, make_config(data, 32, 2, word_positions=True),
+                  {'reach-v3': 2, 'push-v3': 2}, Schedule(1), tmp_path / 'next', 1)
+    fresh = run.model.word_positions.detach().clone()
+    run.start_from(tmp_path)
+    assert torch.equal(run.model.word_positions, fresh)
+    assert torch.equal(run.average['word_positions'], fresh)
+
+
 def test_the_command_trains_and_writes_weights_log_and_configuration(folder, tmp_path, capsys):
     train.main(['--demos', str(folder), '--out', str(tmp_path), '--tasks', *TASKS,
                 '--per-step', '1', '1', '--minutes', '0.02', '--hidden', '32', '--layers', '1'])

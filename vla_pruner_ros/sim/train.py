@@ -30,13 +30,14 @@ SAVE_EVERY = 120.0  # seconds
 
 
 def make_config(data: Demonstrations, hidden: int, layers: int,
-                vision_layers: int = 0) -> PocketConfig:
+                vision_layers: int = 0, word_positions: bool = False) -> PocketConfig:
     """Vocabulary and normalisation from the data."""
     words = sorted({word for text in data.wordings() for word in text.split()})
     mean, std = data.state_statistics()
     return PocketConfig(
         words=(UNKNOWN, *words), hidden=hidden, layers=layers, heads=hidden // 32,
-        inner=hidden * 8 // 3 // 16 * 16, vision_layers=vision_layers, cameras=data.cameras,
+        inner=hidden * 8 // 3 // 16 * 16, vision_layers=vision_layers,
+        word_positions=word_positions, cameras=data.cameras,
         instructions={task: data.instruction(task) for task in data.tasks},
         state_mean=tuple(round(float(value), 4) for value in mean),
         state_std=tuple(round(float(value), 4) for value in std))
@@ -178,6 +179,7 @@ class Trainer:
     def start_from(self, folder: Path) -> None:
         """Take the averaged weights of another run; rows of known words are carried over.
 
+        Parts that the other run did not have (``word_positions``) keep their fresh values.
         The state keeps that run's normalisation, so that the weights still fit.
         """
         earlier = load_pocket(folder)
@@ -185,11 +187,11 @@ class Trainer:
                               state_std=earlier.config.state_std)
         self.model.state_mean.copy_(earlier.state_mean)
         self.model.state_std.copy_(earlier.state_std)
-        values = earlier.state_dict()
+        values = {**self.model.state_dict(), **earlier.state_dict()}
         words = self.model.words.weight.detach().clone()
         for index, word in enumerate(earlier.config.words):
             if word in self.config.words:
-                words[self.config.words.index(word)] = values['words.weight'][index]
+                words[self.config.words.index(word)] = earlier.words.weight.detach()[index]
         self.model.load_state_dict({**values, 'words.weight': words})
         heads = torch.load(folder / 'checkpoint.pt', weights_only=True)['heads']
         self.heads.load_state_dict(heads)
@@ -231,6 +233,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--layers', type=int, default=4)
     parser.add_argument('--vision-layers', type=int, default=0,
                         help='global mixing in the encoder, for comparison; 0 = local')
+    parser.add_argument('--word-positions', action='store_true',
+                        help='words also carry their place in the instruction')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--seed', type=int, default=0)
     given = parser.parse_args(arguments)
@@ -239,7 +243,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     torch.set_num_threads(given.threads)
     data = Demonstrations(given.demos, given.tasks)
     schedule = Schedule(given.minutes, given.peak, given.encoder_until, given.short_until)
-    config = replace(make_config(data, given.hidden, given.layers, given.vision_layers),
+    config = replace(make_config(data, given.hidden, given.layers, given.vision_layers,
+                                 given.word_positions),
                      image_free=given.image_free)
     trainer = Trainer(data, config,
                       dict(zip(given.tasks, given.per_step)), schedule, given.out, given.seed)
