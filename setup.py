@@ -31,7 +31,7 @@ EXTRAS = {
     'hub': ['huggingface-hub>=0.23'],
     'quant': ['torchao>=0.18'],
     'ray': ['ray>=2.9'],
-    'test': ['pytest>=7', 'pytest-timeout>=2', 'hypothesis>=6'],
+    'test': ['pytest>=7', 'pytest-timeout>=2', 'hypothesis>=6', 'simplejpeg>=1.7'],
     'lint': ['ruff>=0.5', 'mypy>=1.8'],
 }
 
