@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from vla_pruner_ros.backends import load_backend, shipped
+from vla_pruner_ros.cli.demo import parse
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.sim.cameras import camera_topics, cameras_of, check_cameras
@@ -37,6 +38,13 @@ def test_a_name_a_directory_and_nothing_are_accepted(weights, monkeypatch):
     monkeypatch.chdir(weights)
     assert shipped.checkpoint_folder('tabletop') == weights / 'weights' / 'tabletop'
     assert shipped.checkpoint_folder('./tabletop') == Path('tabletop')
+
+
+def test_the_tabletop_policy_executes_four_actions_unless_told_otherwise():
+    assert parse([]).horizon == 1
+    assert parse(['--policy', 'tabletop']).horizon == 4
+    assert parse(['--policy', 'tabletop', '--horizon', '2']).horizon == 2
+    assert parse(['--checkpoint', 'tabletop']).horizon == 1  # a directory of one's own
 
 
 @pytest.mark.parametrize('wrong', ['tabletop', 'tabeltop', '/no/such/place'])

@@ -158,6 +158,7 @@ def test_lock_step_executes_the_chunk_and_advances_the_stamp_by_simulated_time(r
     assert after > before + 0.01  # the hand follows its target with a lag
     sim.until(lambda: sim.episode['steps'])
     assert sim.episode['steps'] == 3 and sim.episode['chunks_accepted'] == 1
+    assert sim.episode['first_stamp_ns'] == first  # tells late words of an earlier episode
 
 
 def test_lock_step_waits_and_sends_the_same_observation_again(rig):

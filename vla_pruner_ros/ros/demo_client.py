@@ -147,10 +147,12 @@ class DemoClient:
         accepted = self.robot['chunks_accepted']
         if self.robot['lock_step']:
             self._drain(lambda: len(self._steps) >= accepted)
+        first = self.robot['first_stamp_ns']  # the episode before may still have had a last word
         episode = Episode(task, block, seed, self.robot['success'], self.robot['steps'], wall,
-                          list(self._steps), dict(self.robot['chunks_refused']),
-                          started['instruction'])
-        pictures, self._frames = self._frames, []
+                          [step for step in self._steps if step['stamp_ns'] >= first],
+                          dict(self.robot['chunks_refused']), started['instruction'])
+        pictures = [frame for frame in self._frames if frame[0] >= first]
+        self._frames = []
         return episode, [((stamp - pictures[0][0]) / 1e9, rgb) for stamp, rgb in pictures]
 
     # ----

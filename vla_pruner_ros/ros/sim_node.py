@@ -272,7 +272,8 @@ class SimNode(Node):
 
     def _publish_episode(self) -> None:
         self._episode.publish(String(data=json.dumps(
-            {**self.world.status(), 'lock_step': self._lock_step}, sort_keys=True)))
+            {**self.world.status(), 'lock_step': self._lock_step,
+             'first_stamp_ns': self._begin_ns}, sort_keys=True)))
 
 
 def main(args: Optional[List[str]] = None) -> int:
