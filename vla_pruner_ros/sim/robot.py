@@ -72,6 +72,30 @@ class StepResult:
     truncated: bool
 
 
+def checked_seed(seed: int) -> int:
+    """The seed of an episode as an int.
+
+    Raises:
+        ConfigError: it is not an integer in 0..2**31-1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) \
+            or not 0 <= seed < 2**31:
+        raise ConfigError(f'seed must be an integer in 0..2**31-1, got {seed!r}')
+    return int(seed)
+
+
+def checked_action(action: np.ndarray) -> np.ndarray:
+    """An action (4,) as float64, clipped to [-1, 1].
+
+    Raises:
+        UnsafeActionError: wrong shape, or not finite.
+    """
+    values = np.asarray(action, dtype=np.float64)
+    if values.shape != (4,) or not np.isfinite(values).all():
+        raise UnsafeActionError(f'action must be 4 finite numbers, got {values!r}')
+    return np.clip(values, -1.0, 1.0)
+
+
 class SimulatedRobot:
     """A Sawyer arm, its table and one task's objects.
 
@@ -125,10 +149,7 @@ class SimulatedRobot:
         Raises:
             ConfigError: the seed is not an integer in 0..2**31-1.
         """
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) \
-                or not 0 <= seed < 2**31:
-            raise ConfigError(f'seed must be an integer in 0..2**31-1, got {seed!r}')
-        self.seed = int(seed)
+        self.seed = checked_seed(seed)
         import mujoco
         self.env.seed(self.seed)
         self.env.reset()
@@ -149,10 +170,8 @@ class SimulatedRobot:
             UnsafeActionError: wrong shape, or not finite.
             ConfigError: the episode is over and needs ``reset``.
         """
-        action = np.asarray(action, dtype=np.float64)
-        if action.shape != (4,) or not np.isfinite(action).all():
-            raise UnsafeActionError(f'action must be 4 finite numbers, got {action!r}')
-        return self.apply_substeps(np.repeat(np.clip(action, -1, 1)[None], SUBSTEPS, axis=0))
+        action = checked_action(action)
+        return self.apply_substeps(np.repeat(action[None], SUBSTEPS, axis=0))
 
     def apply_substeps(self, actions: np.ndarray) -> StepResult:
         """Execute one control step given as its four 12.5 ms actions (4, 4)."""

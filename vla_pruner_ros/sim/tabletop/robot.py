@@ -10,9 +10,14 @@ from typing import Any, Tuple
 
 import numpy as np
 
-from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, UnsafeActionError
+from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.sim import graphics
-from vla_pruner_ros.sim.robot import RobotObservation, StepResult
+from vla_pruner_ros.sim.robot import (
+    checked_action,
+    checked_seed,
+    RobotObservation,
+    StepResult,
+)
 from vla_pruner_ros.sim.tabletop import arm
 from vla_pruner_ros.sim.tabletop.cameras import CAMERAS, Cameras
 from vla_pruner_ros.sim.tabletop.episodes import draw_episode, slide_position
@@ -126,10 +131,7 @@ class TabletopRobot:
         Raises:
             ConfigError: the seed is not an integer in 0..2**31-1.
         """
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) \
-                or not 0 <= seed < 2**31:
-            raise ConfigError(f'seed must be an integer in 0..2**31-1, got {seed!r}')
-        self.seed = int(seed)
+        self.seed = checked_seed(seed)
         self.episode = draw_episode(self.task.name, self.seed)
         self.judge = Judge(self.task.name, self.episode)
         self.step_count = 0
@@ -180,13 +182,10 @@ class TabletopRobot:
             UnsafeActionError: wrong shape, or not finite.
             ConfigError: the episode is over and needs ``reset``.
         """
-        action = np.asarray(action, dtype=np.float64)
-        if action.shape != (4,) or not np.isfinite(action).all():
-            raise UnsafeActionError(f'action must be 4 finite numbers, got {action!r}')
+        action = checked_action(action)
         if self.truncated or self.step_count >= self.task.step_limit:
             raise ConfigError(
                 f'the episode is over after {self.step_count} control steps: call reset(seed)')
-        action = np.clip(action, -1.0, 1.0)
         old_target, old_fingers = self._target, self._fingers
         hand = self.position
         target = np.clip(old_target + ACTION_SCALE * action[:3], hand - MAX_LEAD, hand + MAX_LEAD)
