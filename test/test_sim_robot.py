@@ -13,9 +13,11 @@ from vla_pruner_ros.sim.collect import (  # noqa: E402
     FIRST_EVALUATION_SEED,
     record_episode,
 )
+from vla_pruner_ros.sim.dataset import Demonstrations  # noqa: E402
 from vla_pruner_ros.sim.experts import expert_control_step, make_expert  # noqa: E402
 from vla_pruner_ros.sim.geometry import project  # noqa: E402
 from vla_pruner_ros.sim.robot import SimulatedRobot  # noqa: E402
+from vla_pruner_ros.sim.tasks import get_task  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -140,6 +142,15 @@ def test_a_demonstration_holds_clean_labels_and_repeats_its_last_one(robot):
     last = rows[-1]['chunk']
     assert np.array_equal(last[2], last[7])
     assert np.abs(rows[0]['chunk'][0, :3]).max() > np.abs(last[0, :3]).max()
+
+
+def test_a_shard_of_meta_world_becomes_batches_of_one_camera(tmp_path):
+    counts = collect('reach-v3', 2, 12, tmp_path)
+    data = Demonstrations(tmp_path, ['reach-v3'])
+    assert data.cameras == ('corner',) and counts['solved'] == 2
+    assert data.frames('reach-v3') + data.frames('reach-v3', held_out=True) == counts['frames']
+    assert data.instruction('reach-v3') == 'reach the red ball'
+    assert data.wordings() == sorted(get_task('reach-v3').wordings)
 
 
 def test_demonstrations_cannot_use_evaluation_seeds(tmp_path):

@@ -7,9 +7,9 @@ import ctypes
 import ctypes.util
 import importlib
 import os
-from typing import Optional
+from typing import Any, Optional
 
-from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
+from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, VlaPrunerError
 
 LIBRARIES = {'egl': ('EGL', 'libEGL.so.1'), 'osmesa': ('OSMesa', 'libOSMesa.so.8')}
 BACKENDS = ('egl', 'osmesa', 'glfw')
@@ -57,3 +57,24 @@ def bind_backend(backend: str) -> None:
     module = importlib.import_module({
         'egl': 'mujoco.egl', 'osmesa': 'mujoco.osmesa', 'glfw': 'mujoco.glfw'}[backend])
     gl_context.GLContext = module.GLContext
+
+
+def open_renderer(model: Any, image_size: int) -> Any:
+    """A ``mujoco.Renderer`` of square pictures on the chosen library, shadows and mirrors off.
+
+    Raises:
+        ConfigError: ``MUJOCO_GL`` holds an unknown name.
+        MissingDependencyError: no library, or one that cannot render; says what to install.
+    """
+    import mujoco
+    try:
+        bind_backend(choose_backend())
+        renderer = mujoco.Renderer(model, image_size, image_size)
+    except VlaPrunerError:
+        raise
+    except Exception as error:  # MuJoCo raises whatever the OpenGL binding raised
+        raise MissingDependencyError(f'cannot render: {error}; {HOW_TO_INSTALL}') from error
+    # Software rendering is slow; reflections cost a third of a frame.
+    for flag in (mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SHADOW):
+        renderer.scene.flags[flag] = 0
+    return renderer

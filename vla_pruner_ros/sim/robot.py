@@ -12,12 +12,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
-from vla_pruner_ros.core.errors import (
-    ConfigError,
-    MissingDependencyError,
-    UnsafeActionError,
-    VlaPrunerError,
-)
+from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, UnsafeActionError
 from vla_pruner_ros.sim import graphics
 from vla_pruner_ros.sim.tasks import get_task, SUBSTEPS, Task
 
@@ -129,6 +124,11 @@ class SimulatedRobot:
         return self.task.instruction
 
     @property
+    def wordings(self) -> Tuple[str, ...]:
+        """The instruction and its paraphrases."""
+        return self.task.wordings
+
+    @property
     def cameras(self) -> Tuple[str, ...]:
         """Names of the cameras of an observation."""
         return (CAMERA,)
@@ -218,18 +218,8 @@ class SimulatedRobot:
 
     def _open_renderer(self) -> None:
         import mujoco
-        try:
-            graphics.bind_backend(graphics.choose_backend())
-            self._renderer = mujoco.Renderer(self.env.model, self.image_size, self.image_size)
-        except VlaPrunerError:
-            raise
-        except Exception as error:  # MuJoCo raises whatever the OpenGL binding raised
-            raise MissingDependencyError(f'cannot render: {error}; {graphics.HOW_TO_INSTALL}') \
-                from error
+        self._renderer = graphics.open_renderer(self.env.model, self.image_size)
         atexit.register(self.close)  # a context freed by interpreter shutdown prints EGL errors
-        # Software rendering is slow; reflections cost a third of a frame.
-        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE
         self._camera.lookat[:] = CAMERA_LOOKAT

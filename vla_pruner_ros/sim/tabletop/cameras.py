@@ -4,7 +4,7 @@ from typing import Any, Optional, Tuple
 
 import numpy as np
 
-from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, VlaPrunerError
+from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.sim import graphics
 
 CAMERAS: Tuple[str, ...] = ('front', 'wrist')
@@ -58,18 +58,10 @@ class Cameras:
 
     def _open(self) -> None:
         import mujoco
-        try:
-            graphics.bind_backend(graphics.choose_backend())
-            self._renderer = mujoco.Renderer(self.model, self.image_size, self.image_size)
-        except VlaPrunerError:
-            raise
-        except Exception as error:  # MuJoCo raises whatever the OpenGL binding raised
-            raise MissingDependencyError(f'cannot render: {error}; {graphics.HOW_TO_INSTALL}') \
-                from error
+        self._renderer = graphics.open_renderer(self.model, self.image_size)
         atexit.register(self.close)  # a context freed by interpreter shutdown prints EGL errors
-        for flag in (mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SHADOW,
-                     mujoco.mjtRndFlag.mjRND_SKYBOX, mujoco.mjtRndFlag.mjRND_HAZE):
-            self._renderer.scene.flags[flag] = 0  # software rendering is slow
+        for flag in (mujoco.mjtRndFlag.mjRND_SKYBOX, mujoco.mjtRndFlag.mjRND_HAZE):
+            self._renderer.scene.flags[flag] = 0
 
     def close(self) -> None:
         """Free the OpenGL context; the next picture would make a new one."""
