@@ -1,8 +1,9 @@
 """Our crop and Lanczos resize against TensorFlow's (sampled pixels; see test/parity)."""
 import numpy as np
 from parity import cases
-from parity.ours import golden, shared
+from parity.ours import golden
 import pytest
+from skipped import shared_file
 
 from vla_pruner_ros.backends.openvla.images import crop_middle, lanczos
 
@@ -22,7 +23,7 @@ def test_centre_crop_is_identical(index):
 
 
 def test_centre_crop_of_a_real_observation_is_identical():
-    sample = np.load(shared('libero', 'libero_spatial_sample_observation.npz'))
+    sample = np.load(shared_file('libero/libero_spatial_sample_observation.npz'))
     for name in ('full_image', 'wrist_image'):
         assert cases.digest(crop_middle(sample[name])) == str(golden('images')[f'libero/{name}'])
 

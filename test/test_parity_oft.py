@@ -14,10 +14,10 @@ from parity.ours import (
     largest,
     observation,
     parameters,
-    shared,
     SIZES,
 )
 import pytest
+from skipped import shared_file
 import torch
 
 from vla_pruner_ros.backends.openvla.oft_backend import OftBackend
@@ -63,10 +63,10 @@ def moment(platform, name):
     theirs = {key.partition('/')[2]: value for key, value in golden(f'oft_{platform}').items()
               if key.startswith(name + '/')}
     if name == 'bridge':
-        pictures = bridge_frames(shared('bridge', 'bridge_real_1.mp4'), cameras)
+        pictures = bridge_frames(shared_file('bridge/bridge_real_1.mp4'), cameras)
         state = cases.proprio(0, joints)
     elif name == 'libero':
-        sample = np.load(shared('libero', 'libero_spatial_sample_observation.npz'))
+        sample = np.load(shared_file('libero/libero_spatial_sample_observation.npz'))
         pictures, state = [sample['full_image'], sample['wrist_image']], sample['state']
     else:
         index = int(name[-1])

@@ -13,10 +13,10 @@ from parity.ours import (
     largest,
     observation,
     parameters,
-    shared,
     SIZES,
 )
 import pytest
+from skipped import shared_file
 import torch
 
 from vla_pruner_ros.backends.openvla.backend import OpenVlaBackend
@@ -43,7 +43,7 @@ def case(request):
     found = {key.partition('/')[2]: value for key, value in golden('openvla').items()
              if key.startswith(request.param + '/')}
     if request.param == 'bridge':
-        picture = bridge_frames(shared('bridge', 'bridge_real_1.mp4'), 1)[0]
+        picture = bridge_frames(shared_file('bridge/bridge_real_1.mp4'), 1)[0]
         if cases.digest(picture) != found['picture_digest']:
             pytest.skip('this video decoder makes other pixels than the one of the golden file')
     else:
@@ -127,7 +127,7 @@ def test_a_slightly_wrong_model_is_noticed(backend, monkeypatch, broken):
 
 @pytest.mark.parametrize('index', range(len(cases.INSTRUCTIONS)))
 def test_prompt_is_tokenised_as_the_published_tokenizer_does(index):
-    prompt = Prompt(shared('tokenizers', 'llama2_openvla', 'tokenizer.json'))
+    prompt = Prompt(shared_file('tokenizers/llama2_openvla/tokenizer.json'))
     theirs = golden('openvla')[f'prompt{index}'].tolist()
     if theirs[-1] != 29871:
         theirs.append(29871)

@@ -8,8 +8,9 @@ import json
 import numpy as np
 from parity import cases
 from parity.frames import bridge_frames
-from parity.ours import checkpoint, FixedPrompt, golden, largest, observation, parameters, shared
+from parity.ours import checkpoint, FixedPrompt, golden, largest, observation, parameters
 import pytest
+from skipped import shared_file
 import torch
 
 from vla_pruner_ros.backends.openvla.backend import OpenVlaBackend
@@ -37,7 +38,7 @@ def frames(request):
     """(name, ten frames)."""
     if request.param == 'formula':
         return request.param, [cases.image(index) for index in range(FRAMES)]
-    pictures = bridge_frames(shared('bridge', 'bridge_real_1.mp4'), FRAMES)
+    pictures = bridge_frames(shared_file('bridge/bridge_real_1.mp4'), FRAMES)
     if [cases.digest(one) for one in pictures] != golden(
             'vla_pruner')['bridge/pictures_digest'].tolist():
         pytest.skip('this video decoder makes other pixels than the one of the golden file')

@@ -6,7 +6,6 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from openvla_checkpoint import Oft, Sizes, write_checkpoint
 from parity import cases, weights_rule
-import pytest
 import torch
 from torch import Tensor
 
@@ -14,8 +13,6 @@ from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.core.types import Observation
 
 GOLDEN = Path(__file__).parent / 'golden'
-#: Recorded data lies beside the checkout, never in it.
-SHARED = Path(__file__).resolve().parents[3] / 'shared' / 'data'
 SIZES = Sizes(
     dino_width=cases.DINO['embed_dim'], dino_depth=cases.DINO['depth'],
     dino_inner=int(cases.DINO['embed_dim'] * cases.DINO['mlp_ratio']),
@@ -23,14 +20,6 @@ SIZES = Sizes(
     siglip_inner=int(cases.SIGLIP['embed_dim'] * cases.SIGLIP['mlp_ratio']),
     llm_width=cases.DECODER['hidden_size'], llm_inner=cases.DECODER['intermediate_size'],
     llm_layers=cases.DECODER['num_hidden_layers'], llm_heads=cases.DECODER['num_attention_heads'])
-
-
-def shared(*parts: str) -> Path:
-    """A recorded file, or skip the test where it is not at hand."""
-    path = SHARED.joinpath(*parts)
-    if not path.is_file():
-        pytest.skip(f'the recorded file {"/".join(parts)} is not beside this checkout')
-    return path
 
 
 @lru_cache(maxsize=None)

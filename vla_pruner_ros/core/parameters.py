@@ -222,10 +222,10 @@ class Parameters:
 
     def effective(self) -> 'Parameters':
         """Return the snapshot with its preset applied: what the algorithms really run with."""
-        changes: Dict[str, Any] = {}
         if self.preset == 'paper':
-            changes = {'unseen': 'zero', 'refresh_period': 0, 'reuse_image_change': 0.0}
-        return dataclasses.replace(self, **changes) if changes else self
+            return dataclasses.replace(self, unseen='zero', refresh_period=0,
+                                       reuse_image_change=0.0)
+        return self
 
     def _check_together(self) -> None:
         if len(self.position_low) != len(self.position_high):

@@ -75,11 +75,6 @@ class PocketConfig:
         """Patches per side."""
         return self.image_size // self.patch
 
-    @property
-    def visual_tokens(self) -> int:
-        """Visual tokens of all cameras together."""
-        return len(self.cameras) * self.grid ** 2
-
     def decoder_config(self, layers: int) -> DecoderConfig:
         """Shape of a stack of ``layers`` decoder layers of this width."""
         return DecoderConfig(
