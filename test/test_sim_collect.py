@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip('mujoco')
 
-from vla_pruner_ros.sim.collect import collect, Demonstrator, record_episode  # noqa: E402
+from vla_pruner_ros.sim.collect import collect, record_episode  # noqa: E402
 from vla_pruner_ros.sim.dataset import Demonstrations  # noqa: E402
 from vla_pruner_ros.sim.labels import frame_labels, HAND, OBJECTS, TARGETS  # noqa: E402
 from vla_pruner_ros.sim.robots import make_robot  # noqa: E402
@@ -43,22 +43,36 @@ def test_the_target_of_a_reach_is_the_named_object_and_comes_twice(robot):
 
 
 def test_labels_are_clean_while_noise_moves_the_robot(robot):
-    demonstrator = Demonstrator(robot)
     robot.reset(10)
     wanted = robot.expert_action()
-    label = demonstrator.step(np.array([0.5, -0.5, 0.5, 0.0]))
+    label = robot.demonstrate(np.array([0.5, -0.5, 0.5, 0.0]))
     noisy = robot.position
     assert np.allclose(label, wanted, atol=1e-6)
     robot.reset(10)
-    demonstrator.step(np.zeros(4))
+    robot.demonstrate(np.zeros(4))
     assert np.linalg.norm(robot.position - noisy) > 0.02
 
 
 def test_stored_frames_are_as_far_apart_as_asked(robot):
-    one = record_episode(robot, Demonstrator(robot), 11, image_every=1)
+    one = record_episode(robot, 11, image_every=1)
     steps = robot.step_count
-    third = record_episode(robot, Demonstrator(robot), 11, image_every=3)
+    third = record_episode(robot, 11, image_every=3)
     assert len(one) >= steps - 4 and len(one) // 3 <= len(third) <= len(one) // 3 + 1
+
+
+def test_every_frame_around_a_change_of_the_gripper_is_stored_when_asked():
+    robot = make_robot('pick-colour', 5)
+    every = record_episode(robot, 12, image_every=1)
+    sparse = record_episode(robot, 12, image_every=6)
+    dense = record_episode(robot, 12, image_every=6, around_grasp=2)
+    robot.close()
+    grip = np.array([row['chunk'][0, 3] for row in every])
+    changes = np.flatnonzero(np.diff(grip)) + 1
+    assert len(changes) >= 1
+    states = np.stack([row['state'] for row in dense])
+    for step in range(changes[0] - 2, changes[0] + 3):
+        assert (states == every[step]['state']).all(axis=1).any()
+    assert len(sparse) + 2 <= len(dense) <= len(sparse) + 5 * len(changes)
 
 
 def test_a_shard_becomes_batches_of_two_cameras_with_fitting_instructions(tmp_path):

@@ -12,7 +12,6 @@ from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
 from vla_pruner_ros.sim import evaluate as evaluation  # noqa: E402
 from vla_pruner_ros.sim.evaluate import predict, run_episode, run_part, wilson  # noqa: E402
 from vla_pruner_ros.sim.gate import verdict  # noqa: E402
-from vla_pruner_ros.sim.geometry import project  # noqa: E402
 from vla_pruner_ros.sim.robot import SimulatedRobot  # noqa: E402
 from vla_pruner_ros.sim.selection import choose, visual_attention  # noqa: E402
 
@@ -67,7 +66,7 @@ def test_a_chunk_is_finite_and_clipped(model, robot):
 def test_action_attention_finds_the_ball(model, robot):
     (embeds, _, words, actions), _ = sequence(model, robot)
     keep = choose(model, embeds, words, actions, 'action', 0.25, np.random.default_rng(0))
-    column, row, _ = project(robot.raw[-3:])
+    column, row, _ = robot.project(robot.raw[-3:], 'corner')
     assert len(keep) == 49 and int(row // 16) * 14 + int(column // 16) in keep.tolist()
 
 

@@ -9,13 +9,10 @@ from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, Unsa
 from vla_pruner_ros.sim import graphics  # noqa: E402
 from vla_pruner_ros.sim.collect import (  # noqa: E402
     collect,
-    Demonstrator,
     FIRST_EVALUATION_SEED,
     record_episode,
 )
 from vla_pruner_ros.sim.dataset import Demonstrations  # noqa: E402
-from vla_pruner_ros.sim.experts import expert_control_step, make_expert  # noqa: E402
-from vla_pruner_ros.sim.geometry import project  # noqa: E402
 from vla_pruner_ros.sim.robot import SimulatedRobot  # noqa: E402
 from vla_pruner_ros.sim.tasks import get_task  # noqa: E402
 
@@ -117,9 +114,9 @@ def test_a_missing_or_unknown_opengl_library_is_an_error_that_says_what_to_do(mo
 
 @pytest.mark.parametrize('task', list(load_pocket().config.instructions))
 def test_the_expert_solves_every_shipped_task(task):
-    robot, expert = SimulatedRobot(task, 1000), make_expert(task)
+    robot = SimulatedRobot(task, 1000)
     while not (robot.success or robot.truncated):
-        label = expert_control_step(robot, expert, np.zeros(4))
+        label = robot.demonstrate(np.zeros(4))
         assert label.shape == (4,) and np.abs(label).max() <= 1
     assert robot.success
 
@@ -127,7 +124,7 @@ def test_the_expert_solves_every_shipped_task(task):
 def test_a_world_point_is_projected_onto_the_pixels_where_it_is_drawn(robot):
     robot.reset(11)
     image = robot.render().astype(int)
-    column, row, depth = project(robot.raw[-3:])  # centre of the red ball
+    column, row, depth = robot.project(robot.raw[-3:], 'corner')  # centre of the red ball
     ball = image[int(round(row)), int(round(column))]
     assert ball[0] > 150 and ball[1] < 80 and ball[2] < 80 and 0.5 < depth < 1.5
     red = (image[..., 0] > 180) & (image[..., 1] < 60) & (image[..., 2] < 60)
@@ -136,7 +133,7 @@ def test_a_world_point_is_projected_onto_the_pixels_where_it_is_drawn(robot):
 
 
 def test_a_demonstration_holds_clean_labels_and_repeats_its_last_one(robot):
-    rows = record_episode(robot, Demonstrator(robot), 12)
+    rows = record_episode(robot, 12)
     assert robot.success and len(rows) >= 3
     assert all(row['chunk'].shape == (8, 4) and np.abs(row['chunk']).max() <= 1 for row in rows)
     last = rows[-1]['chunk']

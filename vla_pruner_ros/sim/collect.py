@@ -4,21 +4,21 @@ Every episode starts from its own seed; half of them after a few random moves, a
 added to the executed actions while the label stays the expert's clean answer (noise injection as
 in DART, Laskey et al. 2017), so that the policy learns to correct itself.  Labels are kept for
 every control step, images only for every second or third one: neighbouring frames teach little.
+The exception is the moment of closing or opening the gripper, one frame of an episode, around
+which ``--around-grasp`` stores every frame.
 
 One shard is ``TASK-SEED.npy`` (images, uint8) and ``TASK-SEED.npz`` (everything else).
 """
 import argparse
 from pathlib import Path
 import time
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.sim.experts import expert_control_step, make_expert
 from vla_pruner_ros.sim.labels import frame_labels
-from vla_pruner_ros.sim.robot import SimulatedRobot
-from vla_pruner_ros.sim.robots import make_robot
+from vla_pruner_ros.sim.robots import make_robot, Robot
 from vla_pruner_ros.sim.tasks import TASKS
 
 FIRST_EVALUATION_SEED = 900_000  # demonstrations stay below, evaluation starts here
@@ -31,29 +31,16 @@ NOISE_OF_TASK = {'push-v3': CAREFUL, 'pick-colour': CAREFUL, 'place-bowl': CAREF
 NOISE_MEMORY = 0.5  # per control step
 
 
-class Demonstrator:
-    """The expert of a robot's task, whichever scene it is.
+def record_episode(robot: Robot, seed: int, image_every: int = IMAGE_EVERY,
+                   around_grasp: int = 0) -> List[Dict[str, np.ndarray]]:
+    """One demonstration.
 
     Args:
         robot: from ``make_robot``.
-    """
-
-    def __init__(self, robot: Any):
-        self._robot = robot
-        self._expert = make_expert(robot.task.name) if isinstance(robot, SimulatedRobot) else None
-
-    def step(self, noise: np.ndarray) -> np.ndarray:
-        """Drive one control step with expert plus noise; return the clean label (4,) float32."""
-        if self._expert is not None:
-            return expert_control_step(self._robot, self._expert, noise)
-        label = np.clip(self._robot.expert_action(), -1.0, 1.0)
-        self._robot.apply(label + noise)
-        return label.astype(np.float32)
-
-
-def record_episode(robot: Any, demonstrator: Demonstrator, seed: int,
-                   image_every: int = IMAGE_EVERY) -> List[Dict[str, np.ndarray]]:
-    """One demonstration.
+        seed: of the episode.
+        image_every: control steps between stored frames.
+        around_grasp: control steps before and after a change of the gripper's label of which every
+            frame is stored as well; 0 = none.
 
     Returns:
         A row per stored frame: ``image`` (C, 224, 224, 3), ``state`` (4,), ``chunk`` (8, 4) labels
@@ -74,23 +61,28 @@ def record_episode(robot: Any, demonstrator: Demonstrator, seed: int,
     remaining = AFTER_SUCCESS
     limit = robot.task.step_limit  # also counts after success
     while remaining and not robot.truncated and robot.step_count < limit:
-        if len(labels) % image_every == phase:
+        if around_grasp or len(labels) % image_every == phase:
             seen = robot.observe()
             rows.append({'image': np.stack([seen.images[name] for name in robot.cameras]),
                          'state': seen.state, 'step': np.array(len(labels)),
                          **frame_labels(robot)})
         noise = NOISE_MEMORY * noise + 0.8 * scale * np.append(rng.standard_normal(3), 0.0)
-        labels.append(demonstrator.step(noise))
+        labels.append(robot.demonstrate(noise))
         remaining -= int(robot.success)
+    changes = np.flatnonzero(np.diff([label[3] for label in labels])) + 1
+    stored = []
     for row in rows:
-        steps = np.minimum(int(row.pop('step')) + np.arange(CHUNK), len(labels) - 1)
-        row['chunk'] = np.stack([labels[i] for i in steps])
-    return rows
+        step = int(row.pop('step'))
+        near = bool((np.abs(changes - step) <= around_grasp).any())
+        if near or step % image_every == phase:
+            steps = np.minimum(step + np.arange(CHUNK), len(labels) - 1)
+            stored.append({**row, 'chunk': np.stack([labels[i] for i in steps])})
+    return stored
 
 
 def collect(task: str, episodes: int, first_seed: int, folder: Path,
-            image_every: int = IMAGE_EVERY) -> Dict[str, float]:
-    """Write one shard; return its counts and speed.
+            image_every: int = IMAGE_EVERY, around_grasp: int = 0) -> Dict[str, float]:
+    """Write one shard; return its counts and speed.  Arguments as for ``record_episode``.
 
     Raises:
         ConfigError: the seeds would reach into those kept for evaluation.
@@ -100,16 +92,15 @@ def collect(task: str, episodes: int, first_seed: int, folder: Path,
                           f'{first_seed}..{first_seed + episodes}')
     folder.mkdir(parents=True, exist_ok=True)
     robot = make_robot(task, first_seed)
-    demonstrator = Demonstrator(robot)
     shard = folder / f'{task}-{first_seed}'
-    limit = episodes * (robot.task.step_limit // image_every + 1)
+    limit = episodes * (robot.task.step_limit // (1 if around_grasp else image_every) + 1)
     images = np.lib.format.open_memmap(  # sparse: only written pages take space
         f'{shard}.npy', mode='w+', dtype=np.uint8,
         shape=(limit, len(robot.cameras), 224, 224, 3))
     columns: Dict[str, List[np.ndarray]] = {}
     started, solved, frames = time.time(), 0, 0
     for seed in range(first_seed, first_seed + episodes):
-        rows = record_episode(robot, demonstrator, seed, image_every)
+        rows = record_episode(robot, seed, image_every, around_grasp)
         solved += bool(robot.success)
         for row in rows if robot.success else ():  # an expert that failed teaches nothing
             images[frames] = row.pop('image')
@@ -137,11 +128,15 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--seed', type=int, default=0, help='first seed of every task')
     parser.add_argument('--image-every', type=int, default=IMAGE_EVERY,
                         help='control steps between stored images')
+    parser.add_argument('--around-grasp', type=int, default=0,
+                        help='control steps before and after a change of the gripper of which '
+                             'every image is stored')
     parser.add_argument('--out', type=Path, required=True, help='folder for the shards')
     given = parser.parse_args(arguments)
     for index, task in enumerate(given.tasks):
         episodes = given.episodes[min(index, len(given.episodes) - 1)]
-        print(task, collect(task, episodes, given.seed, given.out, given.image_every), flush=True)
+        print(task, collect(task, episodes, given.seed, given.out, given.image_every,
+                            given.around_grasp), flush=True)
 
 
 if __name__ == '__main__':

@@ -1,13 +1,14 @@
-"""Where a point of the world appears in the camera image (privileged labels for training)."""
+"""Our free camera of the Meta-World robot, and where a point of the world appears in its image.
+
+It stands in front of the robot, because from there the hand never hides the target and the unknown
+depth along a viewing ray changes the target position least.
+"""
 import numpy as np
 
-from vla_pruner_ros.sim.robot import (
-    CAMERA_AZIMUTH,
-    CAMERA_DISTANCE,
-    CAMERA_ELEVATION,
-    CAMERA_LOOKAT,
-)
-
+CAMERA_LOOKAT = (0.0, 0.75, 0.13)  # metres, middle of the work space
+CAMERA_DISTANCE = 1.0  # metres
+CAMERA_AZIMUTH = -65.0  # degrees
+CAMERA_ELEVATION = -35.0  # degrees
 FOVY = 45.0  # degrees, MuJoCo's default of a free camera
 
 

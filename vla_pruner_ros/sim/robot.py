@@ -1,8 +1,6 @@
 """The simulated robot: a Sawyer arm in MuJoCo (Meta-World), stepped at 20 Hz.
 
 One ``apply`` is one control step of 50 ms: the same action for four Meta-World steps of 12.5 ms.
-The camera is our own free camera in front of the robot, because from there the hand never hides
-the target and the unknown depth along a viewing ray changes the target position least.
 This file knows no policy, no expert and no ROS.  An OpenGL context belongs to the thread that made
 it: call ``observe`` always from the same thread (the first call makes the context).
 """
@@ -13,17 +11,15 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, UnsafeActionError
-from vla_pruner_ros.sim import graphics
+from vla_pruner_ros.sim import geometry, graphics
 from vla_pruner_ros.sim.tasks import get_task, SUBSTEPS, Task
 
 CAMERA = 'corner'
-CAMERA_LOOKAT = (0.0, 0.75, 0.13)  # metres, middle of the work space
-CAMERA_DISTANCE = 1.0  # metres
-CAMERA_AZIMUTH = -65.0  # degrees
-CAMERA_ELEVATION = -35.0  # degrees; the vertical field of view is MuJoCo's default of 45
 ARM_JOINTS = tuple(f'right_j{i}' for i in range(7))
 FINGER_JOINTS = ('r_close', 'l_close')
 ACTION_SCALE = 0.01 * SUBSTEPS  # metres the hand target moves per control step at action 1
+GOAL_IS_TARGET = ('reach-v3',)  # elsewhere the object is what the hand must find
+GOAL_IS_SECOND = ('push-v3',)  # the hand must find the object, then the goal
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,26 @@ class StepResult:
     success: bool
     step: int
     truncated: bool
+
+
+@dataclass(frozen=True)
+class Privileged:
+    """What only experts and training labels may know of an instant.
+
+    Attributes:
+        targets: (2, 3) metres, what the hand must find now and next (both the same where there is
+            only one).
+        objects: (M, 3) metres, centres of all objects.
+        colours: (M,) class of each object's colour as now seen, -1 where unknown.
+        shapes: (M,) class of each object's shape, -1 where unknown.
+        held: the named object is between the closed fingers (always False where no expert asks).
+    """
+
+    targets: np.ndarray
+    objects: np.ndarray
+    colours: np.ndarray
+    shapes: np.ndarray
+    held: bool = False
 
 
 def checked_seed(seed: int) -> int:
@@ -116,6 +132,7 @@ class SimulatedRobot:
         self._joint_addresses = [int(model.joint(name).qposadr[0]) for name in self.joint_names]
         self._renderer: Any = None
         self._camera: Any = None
+        self._expert: Any = None
         self.reset(seed)
 
     @property
@@ -197,6 +214,21 @@ class SimulatedRobot:
         """The step limit of the task is reached."""
         return self.step_count >= self.task.step_limit
 
+    def privileged(self) -> Privileged:
+        """The labels of this instant."""
+        goal, thing = self.raw[-3:], self.raw[4:7]
+        first = goal if self.task.name in GOAL_IS_TARGET else thing
+        targets = np.stack((first, goal if self.task.name in GOAL_IS_SECOND else first))
+        unknown = np.full(2, -1)
+        return Privileged(targets, targets, unknown, unknown)
+
+    def demonstrate(self, noise: np.ndarray) -> np.ndarray:
+        """Execute one step of the expert plus ``noise`` (4,); return the clean label (4,)."""
+        from vla_pruner_ros.sim.experts import expert_control_step, make_expert
+        if self._expert is None:
+            self._expert = make_expert(self.task.name)
+        return expert_control_step(self, self._expert, noise)
+
     def observe(self) -> RobotObservation:
         """Read the camera, the joints and the hand."""
         env = self.env
@@ -216,16 +248,26 @@ class SimulatedRobot:
         self._renderer.update_scene(self.env.data, self._camera)
         return self._renderer.render()
 
+    def project(self, points: np.ndarray, camera: str) -> np.ndarray:
+        """Column, row (pixels) and depth (metres) (..., 3) of world points (..., 3).
+
+        Raises:
+            ConfigError: there is no such camera.
+        """
+        if camera != CAMERA:
+            raise ConfigError(f'camera must be one of {CAMERA}, got {camera!r}')
+        return geometry.project(points, self.image_size)
+
     def _open_renderer(self) -> None:
         import mujoco
         self._renderer = graphics.open_renderer(self.env.model, self.image_size)
         atexit.register(self.close)  # a context freed by interpreter shutdown prints EGL errors
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE
-        self._camera.lookat[:] = CAMERA_LOOKAT
-        self._camera.distance = CAMERA_DISTANCE
-        self._camera.azimuth = CAMERA_AZIMUTH
-        self._camera.elevation = CAMERA_ELEVATION
+        self._camera.lookat[:] = geometry.CAMERA_LOOKAT
+        self._camera.distance = geometry.CAMERA_DISTANCE
+        self._camera.azimuth = geometry.CAMERA_AZIMUTH
+        self._camera.elevation = geometry.CAMERA_ELEVATION
 
     def close(self) -> None:
         """Free the OpenGL context; the robot cannot observe any more."""

@@ -9,7 +9,8 @@ from typing import Sequence
 
 import numpy as np
 
-from vla_pruner_ros.sim.tabletop.robot import ACTION_SCALE, Privileged, TabletopRobot
+from vla_pruner_ros.sim.robot import Privileged
+from vla_pruner_ros.sim.tabletop.robot import ACTION_SCALE, TabletopRobot
 from vla_pruner_ros.sim.tasks import TABLETOP_TASKS
 
 GAIN = 0.3  # share of the error that one control step removes
@@ -20,7 +21,8 @@ SLOPE = 1.6  # metres of height per metre of distance when coming down
 ABOVE_BOWL = 0.062  # metres, height of the finger tips when a cube is let go
 CARRY_HEIGHT = 0.14  # metres
 LIFTED_HEIGHT = 0.13  # metres
-GRASP_ERROR = 0.013  # metres between finger tips and cube at which the fingers close
+GRASP_ERROR = 0.020  # metres between finger tips and cube at which the fingers close, while the
+# hand still comes nearer: an imitator that stops a little short of the cube closes as well
 NOISE = {'pick-colour': 0.15, 'place-bowl': 0.15}  # of the action range, others 0.3
 
 

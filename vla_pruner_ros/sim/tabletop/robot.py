@@ -5,7 +5,6 @@ which the hand's target moves in a straight line; the joints follow it by positi
 file knows no policy and no ROS.  An OpenGL context belongs to the thread that made it: call
 ``observe`` always from the same thread (the first call makes the context).
 """
-from dataclasses import dataclass
 from typing import Any, Tuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from vla_pruner_ros.sim import graphics
 from vla_pruner_ros.sim.robot import (
     checked_action,
     checked_seed,
+    Privileged,
     RobotObservation,
     StepResult,
 )
@@ -32,26 +32,6 @@ FINGER_STEP = 0.01  # metres each finger's target moves per control step at most
 SLICES = 10  # pieces of a control step between which targets, slides and touches are renewed
 PHYSICS_STEPS = int(round(CONTROL_DT / TIMESTEP / SLICES))
 FAMILIES = {'pick-colour': 'pick', 'place-bowl': 'place'}  # all others: 'touch'
-
-
-@dataclass(frozen=True)
-class Privileged:
-    """What only experts and training labels may know.
-
-    Attributes:
-        targets: (2, 3) metres, what the hand must find now and next (both the same where there is
-            only one): touch points in the reach and touch tasks, cube and bowl centres elsewhere.
-        objects: (M, 3) metres, centres of all objects.
-        colours: (M,) index into ``objects.COLOURS``, as now seen (a touched cube is a lamp).
-        shapes: (M,) index into ``objects.SHAPES``.
-        held: the named cube is between the closed fingers.
-    """
-
-    targets: np.ndarray
-    objects: np.ndarray
-    colours: np.ndarray
-    shapes: np.ndarray
-    held: bool
 
 
 class TabletopRobot:
@@ -238,7 +218,12 @@ class TabletopRobot:
         return np.array(self.data.xpos[self._bodies[:len(self.episode.items)]])
 
     def privileged(self) -> Privileged:
-        """The labels of this instant."""
+        """The labels of this instant.
+
+        Targets are touch points in the reach and touch tasks, cube and bowl centres elsewhere;
+        colours and shapes are indices into ``objects.COLOURS`` and ``objects.SHAPES``, that of a
+        touched cube is a lamp's.
+        """
         episode, objects, stage = self.episode, self.objects, self.judge.stage
         shapes = np.array([item.shape for item in episode.items])
         colours = np.array([item.colour for item in episode.items])
@@ -260,6 +245,12 @@ class TabletopRobot:
         """The scripted expert's action (4,) for this instant."""
         from vla_pruner_ros.sim.tabletop.experts import expert_action
         return expert_action(self.task.name, self.position, self.privileged())
+
+    def demonstrate(self, noise: np.ndarray) -> np.ndarray:
+        """Execute one step of the expert plus ``noise`` (4,); return the clean label (4,)."""
+        label = self.expert_action()
+        self.apply(label + noise)
+        return label.astype(np.float32)
 
     def observe(self) -> RobotObservation:
         """Read the cameras, the joints and the hand."""
