@@ -13,8 +13,11 @@ from vla_pruner_ros.core.errors import ConfigError
 WEIGHTS = Path(__file__).parent / 'pocket' / 'weights'
 CONFIGURATION = 'pocket_vla.json'
 DEFAULT = 'metaworld'
-#: Names that the parameter ``checkpoint`` accepts instead of a directory.
-FOLDERS: Dict[str, Path] = {name: WEIGHTS / name for name in (DEFAULT, 'tabletop')}
+#: Names that the parameter ``checkpoint`` accepts instead of a directory.  ``-seed1`` and ``-seed2``
+#: had the training of ``tabletop`` with other random numbers, ``-global`` has an encoder in which
+#: every visual token has seen the whole image: they are for comparisons of methods.
+NAMES = (DEFAULT, 'tabletop', 'tabletop-seed1', 'tabletop-seed2', 'tabletop-global')
+FOLDERS: Dict[str, Path] = {name: WEIGHTS / name for name in NAMES}
 
 
 @dataclass(frozen=True)

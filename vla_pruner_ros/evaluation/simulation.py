@@ -15,7 +15,7 @@ from vla_pruner_ros.sim.cameras import check_cameras
 from vla_pruner_ros.sim.robots import make_robot
 from vla_pruner_ros.sim.tasks import get_task
 
-MOST_ROBOTS = 8
+MOST_ROBOTS = 10  # all tasks of a scene
 OPEN, CLOSED = -1.0, 1.0  # the simulator's own gripper action
 
 
