@@ -1,14 +1,18 @@
 # make demo   closed-loop demo: a pruned policy drives a simulated robot through ROS topics
 # make test   the tests
 # make lint   style and types
+# make eval   the comparison of pruners that the README quotes; continues where it was stopped
 # Each sets up .venv first.  Variables: PYTHON (an interpreter, 3.10 to 3.13), TORCH_INDEX (an extra
-# package index, for example PyTorch's one with CPU builds), DEMO_ARGS, PYTEST_ARGS.
+# package index, for example PyTorch's one with CPU builds), DEMO_ARGS, PYTEST_ARGS, EVAL_ARGS.
 SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 EXTRAS := ros-pypi,sim,replay,hf,quant,test
 PIP := $(PY) -m pip --disable-pip-version-check
+EVAL_ARGS := --claims a,b,c,d,e --pruners vla_pruner,fastv,sparsevlm,divprune,random,uniform \
+  --budgets all,50%,25%,12.5%,6.25% --episodes 6 --set execution_horizon=2 --checkpoint tabletop \
+  --checkpoint tabletop-seed1 --checkpoint tabletop-seed2 --out out/table
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 # Spinning OpenMP threads and a network-wide ROS graph disturb everything else on this machine.
@@ -16,10 +20,10 @@ export OMP_WAIT_POLICY := PASSIVE
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup clean
+.PHONY: help demo test lint eval setup clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 5
+	@sed -n 's/^# //p' Makefile | head -n 6
 
 demo: setup
 	$(PY) -m vla_pruner_ros.cli.main demo $(DEMO_ARGS)
@@ -31,6 +35,9 @@ lint: setup
 	$(PIP) install -q $(INDEX) -c constraints.txt ruff mypy
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+eval: setup
+	$(PY) -m vla_pruner_ros.cli.main eval $(EVAL_ARGS)
 
 setup: $(STAMP)
 	@$(PY) -m vla_pruner_ros.cli.demo_check

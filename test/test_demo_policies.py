@@ -40,11 +40,9 @@ def test_a_name_a_directory_and_nothing_are_accepted(weights, monkeypatch):
     assert shipped.checkpoint_folder('./tabletop') == Path('tabletop')
 
 
-def test_the_tabletop_policy_executes_four_actions_unless_told_otherwise():
-    assert parse([]).horizon == 1
-    assert parse(['--policy', 'tabletop']).horizon == 4
-    assert parse(['--policy', 'tabletop', '--horizon', '2']).horizon == 2
-    assert parse(['--checkpoint', 'tabletop']).horizon == 1  # a directory of one's own
+def test_one_action_per_look_is_executed_unless_told_otherwise():
+    assert parse(['--policy', 'tabletop']).horizon == 1
+    assert parse(['--horizon', '2']).horizon == 2
 
 
 @pytest.mark.parametrize('wrong', ['tabletop', 'tabeltop', '/no/such/place'])

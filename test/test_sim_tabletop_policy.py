@@ -28,8 +28,8 @@ def robot(request):
     robot.close()
 
 
-def solved(model, robot, episodes, mode='full', kept=1.0):
-    return sum(run_episode(model, robot, FIRST_SEED + number, 4, mode, kept)
+def solved(model, robot, episodes, mode='full', kept=1.0, horizon=4):
+    return sum(run_episode(model, robot, FIRST_SEED + number, horizon, mode, kept)
                for number in range(episodes))
 
 
@@ -46,6 +46,11 @@ def test_the_weights_are_small_and_every_word_of_every_task_is_known(model):
 @pytest.mark.parametrize('robot', list(TABLETOP_TASKS), indirect=True)
 def test_every_task_is_solved_on_most_of_a_few_fixed_seeds(model, robot):
     assert solved(model, robot, 5) >= 3
+
+
+@pytest.mark.parametrize('robot', ['pick-colour', 'place-bowl'], indirect=True)
+def test_the_gripper_closes_when_the_policy_looks_at_every_step(model, robot):
+    assert solved(model, robot, 4, horizon=1) >= 3
 
 
 @pytest.mark.parametrize('robot', ['reach-colour'], indirect=True)

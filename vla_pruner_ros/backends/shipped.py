@@ -13,9 +13,9 @@ from vla_pruner_ros.core.errors import ConfigError
 WEIGHTS = Path(__file__).parent / 'pocket' / 'weights'
 CONFIGURATION = 'pocket_vla.json'
 DEFAULT = 'metaworld'
-#: Names that the parameter ``checkpoint`` accepts instead of a directory.  ``-seed1`` and ``-seed2``
-#: had the training of ``tabletop`` with other random numbers, ``-global`` has an encoder in which
-#: every visual token has seen the whole image: they are for comparisons of methods.
+#: Names that the parameter ``checkpoint`` accepts instead of a directory.  The last three are for
+#: comparisons of methods: two further training seeds of ``tabletop``, and one whose encoder is
+#: global, so that every visual token has seen the whole image.
 NAMES = (DEFAULT, 'tabletop', 'tabletop-seed1', 'tabletop-seed2', 'tabletop-global')
 FOLDERS: Dict[str, Path] = {name: WEIGHTS / name for name in NAMES}
 

@@ -30,8 +30,6 @@ Milliseconds are medians per model run; policy Hz and robot Hz are steps per sec
 the simulator included.  "pruned" is the share of model runs that dropped tokens: the first ones of
 an episode are the warm-up of the method and drop none.
 """
-#: With fewer actions per look this policy hesitates to close the gripper (see its model card).
-HORIZONS = {'tabletop': 4}
 BAG_TOPICS = ('/joint_states', '/ee_pose', '/instruction',
               '/pruned_policy/ee_trajectory', '/pruned_policy/gripper_command',
               '/pruned_policy/status', '/sim_robot/episode')
@@ -56,8 +54,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
                         'reuse; default %(default)s')
     parser.add_argument('--pruner', default='vla_pruner', choices=PRUNERS)
     parser.add_argument('--seed', type=int, default=FIRST_SEED, help='of the first episode')
-    parser.add_argument('--horizon', type=int, default=None,
-                        help='actions executed of each chunk; default 1, tabletop 4')
+    parser.add_argument('--horizon', type=int, default=1,
+                        help='actions executed of each chunk; default %(default)s')
     parser.add_argument('--real-time', action='store_true',
                         help='the robot does not wait for the policy')
     parser.add_argument('--viewer', action='store_true', help='show the simulator in a window')
@@ -66,10 +64,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
                         help='default %(default)s')
     parser.add_argument('--domain', type=int, default=1 + os.getpid() % 100,
                         help='ROS_DOMAIN_ID; default: one of its own')
-    options = parser.parse_args(argv)
-    if options.horizon is None:
-        options.horizon = 1 if options.checkpoint else HORIZONS.get(options.policy, 1)
-    return options
+    return parser.parse_args(argv)
 
 
 def check(options: argparse.Namespace
