@@ -7,6 +7,7 @@ import numpy as np
 from vla_pruner_ros.core.errors import MissingDependencyError
 from vla_pruner_ros.evaluation.methods import UNPRUNED
 
+MARKERS = 'sD^vPX*'  # of methods that ran at a single budget, which get no line
 STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
 Variant = Dict[str, Any]
 
@@ -63,6 +64,11 @@ def lines(variants: Sequence[Variant]) -> Dict[str, List[Variant]]:
     return found
 
 
+def single(points: Sequence[Variant]) -> bool:
+    """Tell whether a method ran at one budget only, so that a line would claim too much."""
+    return sum(one['label'] != UNPRUNED for one in points) == 1
+
+
 def plot_success(variants: Sequence[Variant], path: Path) -> Path:
     """Success over budget, one line per method with intervals; faint ones are single policies."""
     plt = pyplot()
@@ -72,6 +78,8 @@ def plot_success(variants: Sequence[Variant], path: Path) -> Path:
     for name in names if len(names) > 1 else ():
         for number, points in enumerate(lines(variants).values()):
             known = [one for one in points if one['policies'][name]['episodes']]
+            if single(points):
+                continue
             axis.plot([100 * one['kept_share'] for one in known],
                       [one['policies'][name]['rate'] for one in known], linewidth=0.7, alpha=0.35,
                       color=f'C{number % 10}', linestyle='-' if number < 10 else '--')
@@ -119,10 +127,15 @@ def _success_panel(axis: Any, variants: Sequence[Variant],
         shift = 1 + 0.012 * (number - (len(methods) - 1) / 2) * own
         kept = np.array([100 * one['kept_share'] for one in known]) * shift
         style = {'color': f'C{number % 10}', 'linestyle': '-' if number < 10 else '--'}
-        axis.plot(kept, rates, linewidth=1.2, **style)
+        marker = 'o'
+        if single(points):
+            marker = MARKERS[number % len(MARKERS)]
+        else:
+            axis.plot(kept, rates, linewidth=1.2, **style)
         axis.errorbar(kept[own], rates[own], yerr=[(rates - ends[:, 0])[own],
                                                    (ends[:, 1] - rates)[own]],
-                      fmt='o', markersize=4, capsize=3, linewidth=1.2, label=method, **style)
+                      fmt=marker, markersize=4, capsize=3, linewidth=1.2, label=method,
+                      color=style['color'])
     whole = next((one for one in variants if one['label'] == UNPRUNED), None)
     if whole is not None and value(whole)['episodes']:
         middle, (low, high) = value(whole)['rate'], value(whole)['interval']
@@ -145,10 +158,12 @@ def plot_deviation(variants: Sequence[Variant], path: Path) -> Path:
     figure, axis = plt.subplots(figsize=(6.5, 4.2))
     for number, (method, points) in enumerate(lines(variants).items()):
         known = [one for one in points if one['path_deviation_m']]
+        alone = single(points)
         axis.plot([100 * one['kept_share'] for one in known],
-                  [1e3 * one['path_deviation_m']['mean_median'] for one in known], 'o',
-                  markersize=4, color=f'C{number % 10}',
-                  linestyle='-' if number < 10 else '--', label=method)
+                  [1e3 * one['path_deviation_m']['mean_median'] for one in known],
+                  MARKERS[number % len(MARKERS)] if alone else 'o', markersize=4, label=method,
+                  color=f'C{number % 10}',
+                  linestyle='none' if alone else '-' if number < 10 else '--')
     shares = sorted({100 * one['kept_share'] for one in variants})
     axis.set_xscale('log')
     axis.set_xticks(shares, [f'{share:.3g}' for share in shares])
