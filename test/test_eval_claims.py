@@ -3,6 +3,7 @@ import json
 
 from eval_fakes import make_plan, row_of
 from fakes import FakeBackend
+import numpy as np
 import pytest
 
 from vla_pruner_ros.cli.eval_time import Meter
@@ -11,6 +12,7 @@ from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.evaluation import claims, report, sweep
 from vla_pruner_ros.evaluation.methods import parse_method
+from vla_pruner_ros.evaluation.paths import pack
 from vla_pruner_ros.evaluation.summary import PolicyRun, Results, summarize
 
 TASKS = ('a', 'b')
@@ -104,6 +106,24 @@ def test_the_report_tells_shares_reuse_and_tasks_of_a_claim():
     text = report.markdown({**summarize(same), 'claims': claims.judge(same, chosen)})
     assert '| 90 % against 60 % |' in text
     assert '25 % of the calls reused' in text and '| on a |' in text and '| on b |' in text
+
+
+def test_how_far_the_path_strays_without_the_veto_is_judged_in_millimetres():
+    blind, veto = 'flashvla/reuse_image_change=0.0+reuse 8', 'flashvla+reuse 8'
+
+    def aside(metres):
+        return pack([np.array([0.01 * step, metres, 0.0]) for step in range(5)])
+
+    results = results_of({}, path={'unpruned': aside(0.0), blind: aside(0.003),
+                                   veto: aside(0.001)})
+    [one] = [one for one in judged(results, 'g') if one['measure'] == 'path_deviation']
+    assert one['verdict'] == 'holds' and one['pairs'] == 40  # on task b, whose target moves
+    assert one['difference'] == pytest.approx(0.002) and one['first'] == blind
+    text = report.markdown({**summarize(results), 'claims': judged(results, 'g')})
+    assert '| +2.0 (+2.0 to +2.0) mm |' in text and '3.0 mm against 1.0 mm; on b' in text
+    swapped = results_of({}, path={'unpruned': aside(0.0), blind: aside(0.001),
+                                   veto: aside(0.003)})
+    assert judged(swapped, 'g')[1]['verdict'] == 'does not hold'
 
 
 def test_a_claim_on_some_tasks_needs_its_variants_only_there():

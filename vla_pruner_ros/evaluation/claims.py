@@ -13,7 +13,7 @@ from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameters import Parameters
 from vla_pruner_ros.evaluation.blocks import Blocks
 from vla_pruner_ros.evaluation.methods import parse_budget, parse_method, REUSE, Variant
-from vla_pruner_ros.evaluation.summary import Results
+from vla_pruner_ros.evaluation.summary import PATH, Results
 
 HOLDS, FAILS = 'holds', 'does not hold'
 UNDECIDED, UNTESTED = 'undecided', 'not tested'
@@ -36,9 +36,9 @@ class Claim:
         margin: largest loss (or difference) that still counts as none; 0 = the first must be
             better.
         differ: the claim is that the two differ, whichever is better.
-        measure: key of the rows that is compared: ``success``, or one of the shares that show how
-            the choice of tokens moves, ``overlap`` (kept tokens that the run before kept too) and
-            ``ever_kept`` (tokens that any run of the episode kept).
+        measure: what is compared: ``success``; one of the shares that show how the choice of
+            tokens moves, ``overlap`` (kept tokens that the run before kept too) and ``ever_kept``
+            (tokens that any run of the episode kept); or ``summary.PATH``.
         moving_target: only tasks whose target moves.
         reuse_rate: lowest and highest reuse rate of the first that the claim speaks of.
         tasks: on which it is judged; None = all that were run.
@@ -82,6 +82,8 @@ CLAIMS: Tuple[Claim, ...] = (
           ('flashvla', HALF), 0.01, reuse_rate=A_THIRD),
     Claim('g', 'the image-change veto makes reuse safer when a target moves',
           ('flashvla+reuse', HALF), BLIND_REUSE, moving_target=True),
+    Claim('g', 'without the veto the path strays farther when a target moves', BLIND_REUSE,
+          ('flashvla+reuse', HALF), measure=PATH, moving_target=True),
 )
 KEYS = tuple(dict.fromkeys(one.key for one in CLAIMS))
 

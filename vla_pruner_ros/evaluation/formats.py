@@ -23,10 +23,10 @@ def share(one: Dict[str, Any]) -> str:
             f'{100 * one["rate"]:.1f} % {one["successes"]}/{one["episodes"]}')
 
 
-def difference(one: Dict[str, Any]) -> str:
-    """``-4.0 (-12.1 to +3.9)`` percentage points."""
+def difference(one: Dict[str, Any], scale: float = 100) -> str:
+    """``-4.0 (-12.1 to +3.9)``; percentage points with the usual scale."""
     low, high = one['interval']
-    return f'{100 * one["difference"]:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})'
+    return f'{scale * one["difference"]:+.1f} ({scale * low:+.1f} to {scale * high:+.1f})'
 
 
 def p_value(one: Dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from vla_pruner_ros.evaluation.paths import deviation, unpack
 from vla_pruner_ros.evaluation.plan import Plan
 from vla_pruner_ros.evaluation.stats import holm
 
+PATH = 'path_deviation'  # measure: metres from the unpruned path, mean of an episode
 Row = Dict[str, Any]
 Key = Tuple[str, str, int]  # policy, task, seed
 
@@ -71,28 +72,36 @@ class Results:
             first: label.
             second: label.
             tasks: only these; None = all.
-            measure: key of the number; episodes without it are left out.
+            measure: key of the number, or ``PATH``; episodes without it are left out.
         """
         one, other = self.of.get(first, {}), self.of.get(second, {})
         found: Dict[str, Dict[Any, Tuple[float, float]]] = {}
         for key, row in one.items():
             if key in other and (tasks is None or key[1] in tasks):
-                values = row[measure], other[key][measure]
-                if None not in values:
-                    found.setdefault(key[0], {})[key[1:]] = values
+                mine, others = (self._measure(measure, key, of) for of in (row, other[key]))
+                if mine is not None and others is not None:
+                    found.setdefault(key[0], {})[key[1:]] = mine, others
         return Blocks(found)
+
+    def _measure(self, measure: str, key: Key, row: Row) -> Optional[float]:
+        if measure != PATH:
+            value: Optional[float] = row[measure]
+            return value
+        apart = self._deviation(key, row)
+        return None if apart is None else apart['mean']
+
+    def _deviation(self, key: Key, row: Row) -> Optional[Dict[str, float]]:
+        reference = self.of.get(UNPRUNED, {}).get(key)
+        if reference is None:
+            return None
+        if key not in self._paths:
+            self._paths[key] = unpack(reference['path'])
+        return deviation(unpack(row['path']), self._paths[key])
 
     def deviations(self, label: str) -> List[Dict[str, float]]:
         """Path deviation of every episode from the unpruned one of the same task and seed."""
-        found = []
-        for key, row in self.of[label].items():
-            reference = self.of.get(UNPRUNED, {}).get(key)
-            if reference is None:
-                continue
-            if key not in self._paths:
-                self._paths[key] = unpack(reference['path'])
-            found.append(deviation(unpack(row['path']), self._paths[key]))
-        return found
+        apart = [self._deviation(key, row) for key, row in self.of[label].items()]
+        return [one for one in apart if one is not None]
 
 
 def summarize(results: Results) -> Dict[str, Any]:
