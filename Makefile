@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 EXTRAS := ros-pypi,sim,replay,hf,quant,test
 PIP := $(PY) -m pip --disable-pip-version-check
-EVAL_ARGS := --claims a,b,c,d,e --pruners vla_pruner,fastv,sparsevlm,divprune,random,uniform \
+EVAL_ARGS ?= --claims a,b,c,d,e --pruners vla_pruner,fastv,sparsevlm,divprune,random,uniform \
   --budgets all,50%,25%,12.5%,6.25% --episodes 9 --set execution_horizon=2 --checkpoint tabletop \
   --checkpoint tabletop-seed1 --checkpoint tabletop-seed2 --out out/table
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))

@@ -64,9 +64,12 @@ def lines(variants: Sequence[Variant]) -> Dict[str, List[Variant]]:
     return found
 
 
-def single(points: Sequence[Variant]) -> bool:
-    """Tell whether a method ran at one budget only, so that a line would claim too much."""
-    return sum(one['label'] != UNPRUNED for one in points) == 1
+def style(number: int, points: Sequence[Variant]) -> Dict[str, str]:
+    """Colour, marker and line of a method; no line where it ran at one budget only."""
+    alone = sum(one['label'] != UNPRUNED for one in points) == 1
+    return {'color': f'C{number % 10}',
+            'marker': MARKERS[number % len(MARKERS)] if alone else 'o',
+            'linestyle': 'none' if alone else '-' if number < 10 else '--'}
 
 
 def plot_success(variants: Sequence[Variant], path: Path) -> Path:
@@ -78,11 +81,9 @@ def plot_success(variants: Sequence[Variant], path: Path) -> Path:
     for name in names if len(names) > 1 else ():
         for number, points in enumerate(lines(variants).values()):
             known = [one for one in points if one['policies'][name]['episodes']]
-            if single(points):
-                continue
             axis.plot([100 * one['kept_share'] for one in known],
                       [one['policies'][name]['rate'] for one in known], linewidth=0.7, alpha=0.35,
-                      color=f'C{number % 10}', linestyle='-' if number < 10 else '--')
+                      **{**style(number, points), 'marker': None})
     several = f', mean of {len(names)} policies (faint: each)' if len(names) > 1 else ''
     axis.set_title('all tasks' + several, fontsize=10)
     axis.set_ylabel('success rate')
@@ -126,16 +127,12 @@ def _success_panel(axis: Any, variants: Sequence[Variant],
         own = np.array([one['label'] != UNPRUNED for one in known], dtype=bool)
         shift = 1 + 0.012 * (number - (len(methods) - 1) / 2) * own
         kept = np.array([100 * one['kept_share'] for one in known]) * shift
-        style = {'color': f'C{number % 10}', 'linestyle': '-' if number < 10 else '--'}
-        marker = 'o'
-        if single(points):
-            marker = MARKERS[number % len(MARKERS)]
-        else:
-            axis.plot(kept, rates, linewidth=1.2, **style)
+        look = style(number, points)
+        axis.plot(kept, rates, linewidth=1.2, **{**look, 'marker': None})
         axis.errorbar(kept[own], rates[own], yerr=[(rates - ends[:, 0])[own],
                                                    (ends[:, 1] - rates)[own]],
-                      fmt=marker, markersize=4, capsize=3, linewidth=1.2, label=method,
-                      color=style['color'])
+                      markersize=4, capsize=3, linewidth=1.2, label=method,
+                      **{**look, 'linestyle': 'none'})
     whole = next((one for one in variants if one['label'] == UNPRUNED), None)
     if whole is not None and value(whole)['episodes']:
         middle, (low, high) = value(whole)['rate'], value(whole)['interval']
@@ -158,12 +155,9 @@ def plot_deviation(variants: Sequence[Variant], path: Path) -> Path:
     figure, axis = plt.subplots(figsize=(6.5, 4.2))
     for number, (method, points) in enumerate(lines(variants).items()):
         known = [one for one in points if one['path_deviation_m']]
-        alone = single(points)
         axis.plot([100 * one['kept_share'] for one in known],
                   [1e3 * one['path_deviation_m']['mean_median'] for one in known],
-                  MARKERS[number % len(MARKERS)] if alone else 'o', markersize=4, label=method,
-                  color=f'C{number % 10}',
-                  linestyle='none' if alone else '-' if number < 10 else '--')
+                  markersize=4, label=method, **style(number, points))
     shares = sorted({100 * one['kept_share'] for one in variants})
     axis.set_xscale('log')
     axis.set_xticks(shares, [f'{share:.3g}' for share in shares])

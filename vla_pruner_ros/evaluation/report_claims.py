@@ -48,8 +48,9 @@ def notes(one: Dict[str, Any]) -> str:
     """What else is worth knowing: means of shares, reuse rate, tasks, why not."""
     found = []
     if 'means' in one and one['measure'] != 'success':
-        text = (lambda value: f'{millimetres(value)} mm') if one['measure'] == PATH else percent
-        found.append('{} against {}'.format(*(text(value) for value in one['means'])))
+        found.append(' against '.join(
+            f'{millimetres(value)} mm' if one['measure'] == PATH else percent(value)
+            for value in one['means']))
     if 'reuse_rate' in one and 'why' not in one:
         found.append(f'{percent(one["reuse_rate"])} of the calls reused')
     if one['tasks'] is not None and 'difference' in one:
