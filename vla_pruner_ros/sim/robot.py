@@ -1,7 +1,7 @@
 """The simulated robot: a Sawyer arm in MuJoCo (Meta-World), stepped at 20 Hz.
 
 One ``apply`` is one control step of 50 ms: the same action for four Meta-World steps of 12.5 ms.
-This file knows no policy, no expert and no ROS.  An OpenGL context belongs to the thread that made
+This file knows no policy and no ROS.  An OpenGL context belongs to the thread that made
 it: call ``observe`` always from the same thread (the first call makes the context).
 """
 import atexit
