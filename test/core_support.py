@@ -4,10 +4,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import numpy as np
 import torch
 
-from vla_pruner_ros.backends.base import Backend, Prediction
-from vla_pruner_ros.core.parameters import Parameters, PRUNERS
+from vla_pruner_ros.core.backend_interface import Backend, Prediction
+from vla_pruner_ros.core.parameter_table import Parameters, PRUNERS
 from vla_pruner_ros.core.pruners import make_pruner
-from vla_pruner_ros.core.pruners.base import Feedback, Needs, Pruner, Signals
+from vla_pruner_ros.core.pruners.interface import Feedback, Needs, Pruner, Signals
 from vla_pruner_ros.core.types import CameraSpec, Observation, PolicySpec
 
 #: Every method that really selects; each core invariant is tested over all of them.

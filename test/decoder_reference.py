@@ -6,8 +6,8 @@ from torch import Tensor
 
 from vla_pruner_ros.backends.decoder import Decoder, DecoderConfig, rotate
 from vla_pruner_ros.backends.sequence import SequenceLayout
-from vla_pruner_ros.core.pruners.base import Needs, Pruner, Signals
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.pruners.interface import Needs, Pruner, Signals
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import VisualLayout
 
 #: Accepted relative error per dtype.

@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 import numpy as np
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation
 from vla_pruner_ros.evaluation import runner
 from vla_pruner_ros.evaluation.environments import Environment

@@ -6,10 +6,10 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 import torch
 
-from vla_pruner_ros.backends.base import Backend, Prediction
+from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.errors import InputError
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.pruners.base import Feedback, Signals
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.pruners.interface import Feedback, Signals
 from vla_pruner_ros.core.types import CameraSpec, PolicySpec
 
 SECOND = 10**9

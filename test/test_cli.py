@@ -9,7 +9,7 @@ from vla_pruner_ros.cli.config import load_parameters, parse_setting
 from vla_pruner_ros.cli.main import COMMANDS, main
 from vla_pruner_ros.cli.progress import Progress
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters, table
+from vla_pruner_ros.core.parameter_table import Parameters, table
 
 
 @pytest.mark.parametrize('words, status', [(['--help'], 0), (['-h'], 0), ([], 2)])

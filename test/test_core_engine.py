@@ -3,7 +3,7 @@ from core_support import make_spec, observation, ToyBackend
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.engine import PolicyEngine
+from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import (
     AnswerError,
     BackendError,
@@ -11,7 +11,7 @@ from vla_pruner_ros.core.errors import (
     InputError,
     UnsafeActionError,
 )
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import CameraSpec
 
 

@@ -29,7 +29,7 @@ def test_the_check_would_see_an_import():
     assert pulled_in('vla_pruner_ros.core', ('torch', 'numpy')) == ['torch', 'numpy']
 
 
-@pytest.mark.parametrize('module', ['types', 'errors', 'parameters', 'flops'])
+@pytest.mark.parametrize('module', ['types', 'errors', 'parameter_table', 'flops'])
 def test_plain_values_do_not_even_need_torch(module):
     code = f'import sys, vla_pruner_ros.core.{module}; print("torch" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError
-from vla_pruner_ros.core.pruners import ops
+from vla_pruner_ros.core.pruners.shared import token_ops as ops
 
 
 def slow_max_min(features, candidates, k):

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import accepted, GROUPS, Parameters, table, table_by_name
+from vla_pruner_ros.core.parameter_table import accepted, GROUPS, Parameters, table, table_by_name
 
 
 @pytest.mark.parametrize('spec', table(), ids=lambda spec: spec.name)

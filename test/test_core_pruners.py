@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError
-from vla_pruner_ros.core.parameters import Parameters, PRUNERS
+from vla_pruner_ros.core.parameter_table import Parameters, PRUNERS
 from vla_pruner_ros.core.pruners import make_pruner, pruner_class, REGISTRY
-from vla_pruner_ros.core.pruners.flashvla import contribution, effective_rank
+from vla_pruner_ros.core.pruners.methods.flashvla import contribution, effective_rank
 
 
 def test_registry_and_parameter_choices_are_the_same_names():
@@ -37,7 +37,7 @@ def test_methods_are_imported_only_when_asked_for():
     code = ('import sys, vla_pruner_ros.core.pruners as p; p.pruner_class("fastv"); '
             'print([m for m in sys.modules if m.endswith(("fastv", "flashvla", "divprune"))])')
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "['vla_pruner_ros.core.pruners.fastv']"
+    assert out.stdout.strip() == "['vla_pruner_ros.core.pruners.methods.fastv']"
 
 
 @pytest.mark.parametrize('name', PRUNERS)

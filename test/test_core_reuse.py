@@ -5,8 +5,7 @@ from core_support import make_spec
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.reuse import (
+from vla_pruner_ros.core.action_reuse import (
     image_change,
     overlap,
     REUSE_REASONS,
@@ -14,6 +13,7 @@ from vla_pruner_ros.core.reuse import (
     steady,
     thumbnail,
 )
+from vla_pruner_ros.core.parameter_table import Parameters
 
 KEPT = (np.arange(10),)
 GREY = {'corner': np.full((32, 32), 100.0, dtype=np.float32)}

@@ -3,9 +3,14 @@ from core_support import make_spec, observation
 import numpy as np
 import pytest
 
+from vla_pruner_ros.core.action_limits import (
+    check_actions,
+    check_limits,
+    joint_start,
+    limit_actions,
+)
 from vla_pruner_ros.core.errors import ConfigError, UnsafeActionError
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.safety import check_actions, check_limits, joint_start, limit_actions
+from vla_pruner_ros.core.parameter_table import Parameters
 
 EE = make_spec(action_horizon=3)
 JOINTS = make_spec(action_horizon=3, action_kind='joint_position', gripper_index=2,

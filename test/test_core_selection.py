@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from vla_pruner_ros.core.errors import BackendError
-from vla_pruner_ros.core.pruners.base import Needs, Pruner
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.pruners.interface import Needs, Pruner
+from vla_pruner_ros.core.token_selector import TokenSelector
 
 
 class Answers(Pruner):

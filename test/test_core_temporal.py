@@ -4,11 +4,11 @@ from fakes import make_spec
 import pytest
 import torch
 
+from vla_pruner_ros.core.attention_memory import ActionMemory, smoothing_weights
 from vla_pruner_ros.core.errors import BackendError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
-from vla_pruner_ros.core.pruners.action_only import ActionOnly
-from vla_pruner_ros.core.temporal import ActionMemory, smoothing_weights
+from vla_pruner_ros.core.pruners.methods.action_only import ActionOnly
 
 
 def see(memory, attention, kept=None, tokens=None, image=0, end=True):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.token_selector import TokenSelector
 
 pytest.importorskip('transformers')
 FAMILIES = ('Llama', 'Qwen2')

@@ -6,7 +6,7 @@ import torch
 from vla_pruner_ros.backends import pruned_decoder
 from vla_pruner_ros.backends.attention_rows import attention_rows, causal_mask
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
-from vla_pruner_ros.core.pruners.base import Needs
+from vla_pruner_ros.core.pruners.interface import Needs
 
 KEPT = ((0, 3, 4, 7, 11), (1, 2, 5, 9, 10))
 

@@ -9,7 +9,7 @@ import pytest
 from vla_pruner_ros.backends import load_backend, shipped
 from vla_pruner_ros.cli.demo import parse
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.sim.cameras import camera_topics, cameras_of, check_cameras
 
 

@@ -9,7 +9,7 @@ import pytest
 from vla_pruner_ros.cli.eval_time import Meter
 from vla_pruner_ros.cli.main import main
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation import claims, report, sweep
 from vla_pruner_ros.evaluation.methods import parse_method
 from vla_pruner_ros.evaluation.paths import pack

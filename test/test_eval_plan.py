@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation.methods import cross, parse_budget, parse_method, Variant
 from vla_pruner_ros.evaluation.paths import deviation, pack, unpack
 from vla_pruner_ros.evaluation.plan import files_digest, FIRST_SEED, Plan, seeds

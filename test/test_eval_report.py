@@ -5,7 +5,7 @@ from eval_fakes import make_plan, row_of, VARIANTS
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation import claims, report
 from vla_pruner_ros.evaluation.methods import parse_method, Variant
 from vla_pruner_ros.evaluation.paths import pack

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vla_pruner_ros.core.errors import AnswerError, ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation.environments import environment_class
 from vla_pruner_ros.evaluation.methods import Variant
 from vla_pruner_ros.evaluation.paths import unpack

@@ -8,8 +8,8 @@ from vla_pruner_ros.backends import hf_layers
 from vla_pruner_ros.backends.hf_hooks import HookedPruning
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
 from vla_pruner_ros.core.errors import BackendError
-from vla_pruner_ros.core.pruners.base import Needs
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.pruners.interface import Needs
+from vla_pruner_ros.core.token_selector import TokenSelector
 
 transformers = pytest.importorskip('transformers')
 KEPT = ((0, 3, 4, 7, 11), (1, 2, 5, 9, 10))

@@ -7,9 +7,9 @@ import torch
 
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
 from vla_pruner_ros.core.errors import BackendError, ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
-from vla_pruner_ros.core.pruners.base import Feedback, Needs, Signals
+from vla_pruner_ros.core.pruners.interface import Feedback, Needs, Signals
 from vla_pruner_ros.core.types import CameraSpec, PolicySpec
 
 KEPT = [[0, 4, 5, 9], [1, 2, 3, 11]]

@@ -14,7 +14,7 @@ from vla_pruner_ros.backends.openvla.hub import resolve_checkpoint
 from vla_pruner_ros.backends.openvla.memory import NotEnoughMemoryError
 from vla_pruner_ros.cli.main import main
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 
 SMALL = Sizes(vocab=320)
 #: OpenVLA-7B.

@@ -20,7 +20,7 @@ import sys, threading, time
 from pathlib import Path
 import torch
 from vla_pruner_ros.backends.openvla import checkpoint, quantize
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 
 def anonymous():  # without the mapped files, which cost nothing that is not given back
     with open('/proc/self/status') as status:

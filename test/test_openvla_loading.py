@@ -21,7 +21,7 @@ from vla_pruner_ros.backends.openvla import checkpoint as checkpoint_module
 from vla_pruner_ros.backends.openvla import memory, weights
 from vla_pruner_ros.backends.openvla.checkpoint import load_model, read_checkpoint
 from vla_pruner_ros.core.errors import BackendError, ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 
 CPU = torch.device('cpu')
 SIZES = Sizes(vocab=320)  # nothing here decodes tokens

@@ -7,10 +7,10 @@ import torch
 
 from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.backends.openvla.weights import fold_lora
-from vla_pruner_ros.core.engine import PolicyEngine
+from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation
 
 SIZES = Sizes(vocab=30080)  # up to the prompt's last character; OFT decodes no tokens

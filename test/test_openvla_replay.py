@@ -9,8 +9,8 @@ import yaml
 
 from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.cli.main import main
-from vla_pruner_ros.core.engine import PolicyEngine
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.control_step import PolicyEngine
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.runtime.sources import parse_camera_topics, state_sources
 
 CONFIG = Path(__file__).resolve().parents[1] / 'config'

@@ -22,8 +22,8 @@ import torch
 
 from vla_pruner_ros.backends.openvla.oft_backend import OftBackend
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
-from vla_pruner_ros.core.pruners.base import Pruner
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.pruners.interface import Pruner
+from vla_pruner_ros.core.token_selector import TokenSelector
 
 TOLERANCE = 1e-5
 #: platform -> (cameras, chunk, action and state dimensions, data set)

@@ -22,7 +22,7 @@ import torch
 from vla_pruner_ros.backends.openvla.backend import OpenVlaBackend
 from vla_pruner_ros.backends.openvla.prompt import Prompt
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.token_selector import TokenSelector
 
 TOLERANCE = 1e-5
 PICTURES = {f'formula{index}': size for index, size in enumerate(cases.IMAGE_SIZES)}

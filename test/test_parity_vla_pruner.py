@@ -14,10 +14,10 @@ from skipped import shared_file
 import torch
 
 from vla_pruner_ros.backends.openvla.backend import OpenVlaBackend
+from vla_pruner_ros.core.attention_memory import ActionMemory
 from vla_pruner_ros.core.pruners import make_pruner
-from vla_pruner_ros.core.pruners.ops import token_budget
-from vla_pruner_ros.core.selection import TokenSelector
-from vla_pruner_ros.core.temporal import ActionMemory
+from vla_pruner_ros.core.pruners.shared.token_ops import token_budget
+from vla_pruner_ros.core.token_selector import TokenSelector
 
 TOLERANCE = 1e-5
 RUNS = (('all', 0.75), ('last_token', 0.75), ('last_token', 0.875), ('all', 0.5))

@@ -12,9 +12,9 @@ from vla_pruner_ros.backends.pocket.backend import CONFIG_NAME, PocketBackend, W
 from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA
 from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
 from vla_pruner_ros.core.flops import layer_flops
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.pruners import make_pruner, REGISTRY
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation
 
 CONFIG = PocketConfig(

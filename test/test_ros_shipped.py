@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters, table, table_by_name
+from vla_pruner_ros.core.parameter_table import Parameters, table, table_by_name
 from vla_pruner_ros.ros import parameter_file
 from vla_pruner_ros.ros.shipped import DDS_PROFILE, process_environment, shipped_file
 

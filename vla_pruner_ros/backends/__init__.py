@@ -10,10 +10,10 @@ from typing import Any, TYPE_CHECKING
 
 from vla_pruner_ros.backends.shipped import checkpoint_folder
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 
 if TYPE_CHECKING:  # needs torch; ``shipped`` is read without
-    from vla_pruner_ros.backends.base import Backend
+    from vla_pruner_ros.core.backend_interface import Backend
 
 REGISTRY = {
     'pocket': 'vla_pruner_ros.backends.pocket.backend:PocketBackend',

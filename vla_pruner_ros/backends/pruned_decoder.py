@@ -25,8 +25,8 @@ from vla_pruner_ros.backends.kv_cache import capacities, KvCache
 from vla_pruner_ros.backends.sequence import SequenceLayout
 from vla_pruner_ros.backends.signals import ActionAttention, build_signals, check_cut
 from vla_pruner_ros.core.errors import BackendError
-from vla_pruner_ros.core.pruners.base import Feedback
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.pruners.interface import Feedback
+from vla_pruner_ros.core.token_selector import TokenSelector
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from vla_pruner_ros.backends.sequence import SequenceLayout
 from vla_pruner_ros.core.errors import BackendError
-from vla_pruner_ros.core.pruners.base import Feedback, Signals
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.pruners.interface import Feedback, Signals
+from vla_pruner_ros.core.token_selector import TokenSelector
 
 
 def check_cut(selector: TokenSelector, layers: int) -> Optional[int]:

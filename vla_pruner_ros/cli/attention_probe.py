@@ -3,9 +3,9 @@ from typing import Dict, Sequence, Tuple
 
 import numpy as np
 
-from vla_pruner_ros.backends.base import Backend
-from vla_pruner_ros.core.pruners.base import Feedback, Needs
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.backend_interface import Backend
+from vla_pruner_ros.core.pruners.interface import Feedback, Needs
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation
 
 

@@ -21,10 +21,10 @@ from vla_pruner_ros.backends.loading import torch_device
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
 from vla_pruner_ros.backends.sequence import SequenceLayout
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters, PRUNERS
+from vla_pruner_ros.core.parameter_table import Parameters, PRUNERS
 from vla_pruner_ros.core.pruners import make_pruner
-from vla_pruner_ros.core.pruners.base import Pruner
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.pruners.interface import Pruner
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import PolicySpec, VisualLayout
 
 SHARES = (0.5, 0.25, 0.125)

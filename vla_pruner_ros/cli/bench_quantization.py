@@ -20,9 +20,9 @@ from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.backends.openvla.memory import amount, held
 from vla_pruner_ros.cli.compare import overlap
 from vla_pruner_ros.cli.config import load_parameters
-from vla_pruner_ros.core.engine import PolicyEngine
+from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import AnswerError, ConfigError, MissingDependencyError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 
 WORDS = ('put the spoon on the towel', 'pick up the can', 'close the drawer', 'open the box')

@@ -13,9 +13,9 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import torch
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters, PRUNERS
+from vla_pruner_ros.core.parameter_table import Parameters, PRUNERS
 from vla_pruner_ros.core.pruners import make_pruner
-from vla_pruner_ros.core.pruners.base import Feedback, Pruner, Signals
+from vla_pruner_ros.core.pruners.interface import Feedback, Pruner, Signals
 from vla_pruner_ros.core.types import PolicySpec
 
 GRIDS = {196: (14, 14), 256: (16, 16)}

@@ -28,7 +28,7 @@ from vla_pruner_ros.cli.replay_run import run, RunResult
 from vla_pruner_ros.cli.report import build_report, write_json
 from vla_pruner_ros.cli.wiring import IMAGES, wire, Wiring
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.runtime.runner import Tick
 from vla_pruner_ros.runtime.sources import parse_camera_topics

@@ -9,7 +9,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 import yaml
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters, table_by_name
+from vla_pruner_ros.core.parameter_table import Parameters, table_by_name
 
 NODE = 'pruned_policy'
 # Parameters that every ROS node has; a file written for the node may hold them.

@@ -22,7 +22,7 @@ from vla_pruner_ros.cli.demo_processes import (
     ros_arguments,
 )
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import PRUNERS
+from vla_pruner_ros.core.parameter_table import PRUNERS
 
 FIRST_SEED = 900_000  # where the seeds that no shipped policy was trained on begin
 LEGEND = """

@@ -17,7 +17,7 @@ from vla_pruner_ros.cli.eval_plan import BUDGETS, EPISODES, make_work, PRUNERS, 
 from vla_pruner_ros.cli.eval_time import Meter
 from vla_pruner_ros.cli.progress import Progress
 from vla_pruner_ros.core.errors import ConfigError, VlaPrunerError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation import claims, runner, sweep
 from vla_pruner_ros.evaluation import plan as plans
 from vla_pruner_ros.evaluation import report as reports

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation import claims, sweep
 from vla_pruner_ros.evaluation import plan as plans
 from vla_pruner_ros.evaluation.claims import Claim

@@ -3,7 +3,7 @@ import argparse
 from dataclasses import Field
 from typing import Any, List, Optional, Sequence
 
-from vla_pruner_ros.core.parameters import accepted, GROUPS, table
+from vla_pruner_ros.core.parameter_table import accepted, GROUPS, table
 
 
 def markdown() -> str:

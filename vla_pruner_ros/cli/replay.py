@@ -20,7 +20,7 @@ from vla_pruner_ros.cli.replay_run import run, RunResult
 from vla_pruner_ros.cli.report import build_report, summary_table, write_json
 from vla_pruner_ros.cli.wiring import wire
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters, PRUNERS
+from vla_pruner_ros.core.parameter_table import Parameters, PRUNERS
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.runtime.runner import Tick
 

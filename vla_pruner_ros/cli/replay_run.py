@@ -11,11 +11,11 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from vla_pruner_ros.backends.base import Backend
 from vla_pruner_ros.cli.bag import Bag
 from vla_pruner_ros.cli.bag_clock import instants
 from vla_pruner_ros.cli.wiring import Wiring
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.backend_interface import Backend
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import StepStats
 from vla_pruner_ros.runtime.runner import PolicyRunner, Tick
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from vla_pruner_ros.cli.bag import Bag
 from vla_pruner_ros.cli.compare import compare, summarize
 from vla_pruner_ros.cli.replay_run import RunResult
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 
 PACKAGES = ('vla_pruner_ros', 'torch', 'numpy', 'rosbags', 'opencv-python-headless', 'matplotlib')

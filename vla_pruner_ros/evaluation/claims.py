@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation.blocks import Blocks
 from vla_pruner_ros.evaluation.methods import parse_budget, parse_method, REUSE, Variant
 from vla_pruner_ros.evaluation.summary import PATH, Results

@@ -10,7 +10,7 @@ from typing import Any, List, Sequence, Tuple
 import yaml
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters, PRUNERS, table
+from vla_pruner_ros.core.parameter_table import Parameters, PRUNERS, table
 
 REUSE = '+reuse'
 UNPRUNED = 'unpruned'
@@ -97,7 +97,9 @@ def parse_budget(text: str, tokens: int) -> int:
     word = text.strip()
     if word == 'all':
         return 0
-    from vla_pruner_ros.core.pruners.ops import token_budget  # not before torch is needed
+    from vla_pruner_ros.core.pruners.shared.token_ops import (
+        token_budget,  # not before torch is needed
+    )
     try:
         kept = (token_budget(tokens, 1 - float(word[:-1]) / 100) if word.endswith('%')
                 else int(word))

@@ -15,7 +15,7 @@ import platform
 from typing import Any, Dict, List, Mapping, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters, table
+from vla_pruner_ros.core.parameter_table import Parameters, table
 from vla_pruner_ros.evaluation.methods import OWN_PLACE, Variant
 
 #: Raised whenever a change of this package changes what an episode does or what a row holds.

@@ -10,9 +10,9 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from vla_pruner_ros.core.engine import PolicyEngine
+from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import AnswerError, UnsafeActionError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import StepStats
 from vla_pruner_ros.evaluation.environments import environment_class
 from vla_pruner_ros.evaluation.paths import pack

@@ -7,7 +7,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.ros import qos
 from vla_pruner_ros.runtime.observations import ObservationCache

@@ -7,11 +7,11 @@ import json
 import textwrap
 from typing import Any, List
 
-from vla_pruner_ros.core.parameters import accepted, GROUPS, table
+from vla_pruner_ros.core.parameter_table import accepted, GROUPS, table
 
 HEADING = """\
 # Parameters of the node pruned_policy, with their defaults; made from the table in
-# vla_pruner_ros/core/parameters.py by `python -m vla_pruner_ros.ros.parameter_file`.
+# vla_pruner_ros/core/parameter_table.py by `python -m vla_pruner_ros.ros.parameter_file`.
 # "live" ones can be changed while the policy runs: ros2 param set /pruned_policy token_budget 64
 # A list that is empty by default stands in a comment: parameter files cannot hold empty lists.
 /**:

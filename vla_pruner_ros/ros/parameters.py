@@ -16,7 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import accepted, Parameters, table
+from vla_pruner_ros.core.parameter_table import accepted, Parameters, table
 
 #: Read once at start; the descriptor itself says read-only.
 START_ONLY = ('autostart',)

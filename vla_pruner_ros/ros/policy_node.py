@@ -14,13 +14,13 @@ from rclpy.logging import get_logger
 from std_srvs.srv import Trigger
 
 from vla_pruner_ros.core.errors import ConfigError, VlaPrunerError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.ros.diagnostics import Reporter
 from vla_pruner_ros.ros.parameters import LiveParameters
 from vla_pruner_ros.ros.process import ros_process
 
 if TYPE_CHECKING:
-    from vla_pruner_ros.backends.base import Backend
+    from vla_pruner_ros.core.backend_interface import Backend
     from vla_pruner_ros.ros.session import Session
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE

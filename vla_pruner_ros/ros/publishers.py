@@ -12,7 +12,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec, StepStats
 from vla_pruner_ros.ros import messages, qos
 from vla_pruner_ros.runtime.overlay import draw_overlay, side_by_side

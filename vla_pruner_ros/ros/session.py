@@ -14,10 +14,10 @@ from typing import Any, Callable, Dict, Optional
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 
-from vla_pruner_ros.backends.base import Backend
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.action_limits import check_limits
+from vla_pruner_ros.core.backend_interface import Backend
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
-from vla_pruner_ros.core.safety import check_limits
 from vla_pruner_ros.ros.diagnostics import Reporter
 from vla_pruner_ros.ros.facts import session_facts, step_facts
 from vla_pruner_ros.ros.inputs import Inputs

@@ -11,7 +11,7 @@ from typing import Optional, Tuple, Union
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
 
 SECOND = 10**9

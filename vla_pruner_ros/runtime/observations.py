@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.runtime.images import to_rgb
 from vla_pruner_ros.runtime.sources import state_sources

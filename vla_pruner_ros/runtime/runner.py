@@ -10,10 +10,10 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from vla_pruner_ros.backends.base import Backend
-from vla_pruner_ros.core.engine import PolicyEngine
+from vla_pruner_ros.core.backend_interface import Backend
+from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, InputError, UnsafeActionError, VlaPrunerError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, StepStats
 from vla_pruner_ros.runtime.commands import Command, CommandBuilder, trim
 from vla_pruner_ros.runtime.counters import Counters

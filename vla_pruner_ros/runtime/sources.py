@@ -8,7 +8,7 @@ import math
 from typing import Dict, Optional, Sequence, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.runtime.pose_fields import POSE_FIELDS
 

@@ -11,7 +11,6 @@ from typing import List, Tuple
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.base import Prediction
 from vla_pruner_ros.backends.openvla.actions import ActionTokens
 from vla_pruner_ros.backends.openvla.checkpoint import Checkpoint, load_model, read_checkpoint
 from vla_pruner_ros.backends.openvla.common import (
@@ -25,9 +24,10 @@ from vla_pruner_ros.backends.openvla.model import join, OpenVlaModel
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
 from vla_pruner_ros.backends.sequence import SequenceLayout
 from vla_pruner_ros.backends.stage_clock import StageClock
+from vla_pruner_ros.core.backend_interface import Prediction
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation, VisualLayout
 
 

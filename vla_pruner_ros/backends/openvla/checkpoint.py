@@ -40,7 +40,7 @@ from vla_pruner_ros.backends.openvla.model import OpenVlaModel
 from vla_pruner_ros.backends.openvla.quantize import WeightQuantizer
 from vla_pruner_ros.backends.openvla.weights import check_fit, fill, fold_lora, Source
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 
 CONFIG_NAME, PROCESSOR_NAME = 'config.json', 'preprocessor_config.json'
 STATISTICS_NAME, TOKENIZER_NAME = 'dataset_statistics.json', 'tokenizer.json'

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.base import Backend
 from vla_pruner_ros.backends.openvla.actions import Bounds, choose_statistics, read_bounds
 from vla_pruner_ros.backends.openvla.checkpoint import Checkpoint, PROCESSOR_NAME, TOKENIZER_NAME
 from vla_pruner_ros.backends.openvla.datasets import (
@@ -21,10 +20,11 @@ from vla_pruner_ros.backends.openvla.images import ImageTransform, read_transfor
 from vla_pruner_ros.backends.openvla.model import ModelShape, OpenVlaModel
 from vla_pruner_ros.backends.openvla.prompt import Prompt, QUESTION, V01_QUESTION
 from vla_pruner_ros.backends.sequence import SequenceLayout
+from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.errors import InputError
 from vla_pruner_ros.core.flops import decoder_flops
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import CameraSpec, Observation, PolicySpec
 
 #: Camera roles by number of images, in the order that the models were trained with.

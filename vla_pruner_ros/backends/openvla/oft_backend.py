@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.base import Prediction
 from vla_pruner_ros.backends.openvla.actions import Bounds, read_bounds
 from vla_pruner_ros.backends.openvla.checkpoint import (
     Checkpoint,
@@ -38,9 +37,10 @@ from vla_pruner_ros.backends.openvla.oft_heads import ActionHead, head_sizes, Pr
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
 from vla_pruner_ros.backends.sequence import SequenceLayout
 from vla_pruner_ros.backends.stage_clock import StageClock
+from vla_pruner_ros.core.backend_interface import Prediction
 from vla_pruner_ros.core.errors import ConfigError, InputError
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation, VisualLayout
 
 END_TOKEN = 2

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.base import Backend, Prediction
 from vla_pruner_ros.backends.loading import load_safetensors
 from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA
 from vla_pruner_ros.backends.pruned_decoder import PrunedPass
 from vla_pruner_ros.backends.sequence import SequenceLayout
 from vla_pruner_ros.backends.stage_clock import StageClock
+from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.errors import ConfigError, InputError, MissingDependencyError
 from vla_pruner_ros.core.flops import decoder_flops
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import CameraSpec, Observation, PolicySpec
 
 #: Where the weights live that are used when no checkpoint is named.

@@ -3,14 +3,14 @@ from importlib import import_module
 from typing import Type
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.pruners.base import Pruner
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.pruners.interface import Pruner
 from vla_pruner_ros.core.types import PolicySpec
 
 #: Layers of the decoder that the papers' prune layers refer to (Llama-2-7B).
 REFERENCE_LAYERS = 32
 
-_METHODS = 'vla_pruner_ros.core.pruners.'
+_METHODS = 'vla_pruner_ros.core.pruners.methods.'
 REGISTRY = {
     'none': _METHODS + 'keep_all:KeepAll',
     'random': _METHODS + 'random_tokens:RandomTokens',

@@ -11,9 +11,9 @@ from typing import Tuple
 
 from torch import Tensor
 
-from vla_pruner_ros.core.pruners.action_attention import ActionAttentionPruner
-from vla_pruner_ros.core.pruners.base import Signals
-from vla_pruner_ros.core.pruners.ops import max_min_diversity, top_k, union
+from vla_pruner_ros.core.pruners.interface import Signals
+from vla_pruner_ros.core.pruners.shared.action_attention_base import ActionAttentionPruner
+from vla_pruner_ros.core.pruners.shared.token_ops import max_min_diversity, top_k, union
 
 
 class VlaPruner(ActionAttentionPruner):

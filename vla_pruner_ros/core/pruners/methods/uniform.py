@@ -1,8 +1,8 @@
 """`uniform`: an even grid; looks at nothing, yet is hard to beat where objects are large."""
 from torch import Tensor
 
-from vla_pruner_ros.core.pruners.base import Pruner, Signals
-from vla_pruner_ros.core.pruners.ops import uniform_grid
+from vla_pruner_ros.core.pruners.interface import Pruner, Signals
+from vla_pruner_ros.core.pruners.shared.token_ops import uniform_grid
 
 
 class Uniform(Pruner):

@@ -1,7 +1,7 @@
 """The backend seam: a policy family behind one call.
 
 A backend knows its checkpoint, its preprocessing and its decoder.  It does not know which pruner
-runs: it gets a ``TokenSelector`` (core/selection.py) that says where to cut, which signals to
+runs: it gets a ``TokenSelector`` (core/token_selector.py) that says where to cut, which signals to
 capture and, when asked at the cut, which visual tokens stay.
 """
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ from typing import Dict, Optional, Tuple
 
 import numpy as np
 
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation, PolicySpec
 
 

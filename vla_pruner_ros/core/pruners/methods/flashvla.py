@@ -9,7 +9,7 @@ far cheaper than an SVD of N x d.  The paper does not define r; ours is the effe
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.core.pruners.base import Needs, required, ScorePruner, Signals
+from vla_pruner_ros.core.pruners.interface import Needs, required, ScorePruner, Signals
 
 
 class FlashVLA(ScorePruner):

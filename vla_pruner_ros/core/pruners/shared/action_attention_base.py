@@ -8,9 +8,10 @@ from typing import Optional
 
 from torch import Tensor
 
+from vla_pruner_ros.core.attention_memory import ActionMemory
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.pruners.base import (
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.pruners.interface import (
     AttentionPruner,
     Feedback,
     Needs,
@@ -19,8 +20,7 @@ from vla_pruner_ros.core.pruners.base import (
     resolve_query,
     Signals,
 )
-from vla_pruner_ros.core.pruners.ops import share
-from vla_pruner_ros.core.temporal import ActionMemory
+from vla_pruner_ros.core.pruners.shared.token_ops import share
 
 
 class ActionAttentionPruner(AttentionPruner):

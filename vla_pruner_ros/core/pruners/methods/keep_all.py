@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.core.pruners.base import Pruner, Signals
+from vla_pruner_ros.core.pruners.interface import Pruner, Signals
 
 
 class KeepAll(Pruner):

@@ -6,9 +6,9 @@ and without this the larger one would decide alone.
 """
 from torch import Tensor
 
-from vla_pruner_ros.core.pruners.action_attention import ActionAttentionPruner
-from vla_pruner_ros.core.pruners.base import ScorePruner, Signals
-from vla_pruner_ros.core.pruners.ops import share
+from vla_pruner_ros.core.pruners.interface import ScorePruner, Signals
+from vla_pruner_ros.core.pruners.shared.action_attention_base import ActionAttentionPruner
+from vla_pruner_ros.core.pruners.shared.token_ops import share
 
 
 class ScoreFusion(ActionAttentionPruner, ScorePruner):

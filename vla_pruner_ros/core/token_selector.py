@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from vla_pruner_ros.core.errors import BackendError
-from vla_pruner_ros.core.pruners.base import Feedback, Needs, Pruner, Signals
+from vla_pruner_ros.core.pruners.interface import Feedback, Needs, Pruner, Signals
 
 
 class TokenSelector:

@@ -1,8 +1,8 @@
 """`action_only`: VLA-Pruner without the semantic half (an ablation of arXiv 2511.16449)."""
 from torch import Tensor
 
-from vla_pruner_ros.core.pruners.action_attention import ActionAttentionPruner
-from vla_pruner_ros.core.pruners.base import Needs, ScorePruner, Signals
+from vla_pruner_ros.core.pruners.interface import Needs, ScorePruner, Signals
+from vla_pruner_ros.core.pruners.shared.action_attention_base import ActionAttentionPruner
 
 
 class ActionOnly(ActionAttentionPruner, ScorePruner):

@@ -1,7 +1,7 @@
 """`prefill_only`: VLA-Pruner without the action half (an ablation of arXiv 2511.16449)."""
 from torch import Tensor
 
-from vla_pruner_ros.core.pruners.base import AttentionPruner, ScorePruner, Signals
+from vla_pruner_ros.core.pruners.interface import AttentionPruner, ScorePruner, Signals
 
 
 class PrefillOnly(AttentionPruner, ScorePruner):

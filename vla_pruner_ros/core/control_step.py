@@ -15,18 +15,23 @@ from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
-from vla_pruner_ros.backends.base import Backend, Prediction
+from vla_pruner_ros.core.action_limits import (
+    check_actions,
+    check_limits,
+    joint_start,
+    limit_actions,
+)
+from vla_pruner_ros.core.action_reuse import INSTRUCTION, REUSED, ReuseGate, thumbnail
+from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.errors import (
     AnswerError,
     BackendError,
     UnsafeActionError,
     VlaPrunerError,
 )
-from vla_pruner_ros.core.parameters import Parameters
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
-from vla_pruner_ros.core.reuse import INSTRUCTION, REUSED, ReuseGate, thumbnail
-from vla_pruner_ros.core.safety import check_actions, check_limits, joint_start, limit_actions
-from vla_pruner_ros.core.selection import TokenSelector
+from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import ActionChunk, Observation, StepStats
 
 #: A change of one of these makes a new pruner; all others leave its memory alone.
@@ -79,7 +84,7 @@ class PolicyEngine:
 
     @property
     def reuse_counts(self) -> Mapping[str, int]:
-        """Reuse reason (core/reuse.py) -> how many steps it decided."""
+        """Reuse reason (core/action_reuse.py) -> how many steps it decided."""
         return self._gate.counts
 
     def update(self, parameters: Parameters) -> None:

@@ -5,8 +5,8 @@ embeddings and solves it greedily before the language model runs.  It looks at n
 """
 from torch import Tensor
 
-from vla_pruner_ros.core.pruners.base import Pruner, Signals
-from vla_pruner_ros.core.pruners.ops import max_min_diversity
+from vla_pruner_ros.core.pruners.interface import Pruner, Signals
+from vla_pruner_ros.core.pruners.shared.token_ops import max_min_diversity
 
 
 class DivPrune(Pruner):

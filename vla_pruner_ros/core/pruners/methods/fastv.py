@@ -6,8 +6,8 @@ of tokens is kept instead of a ratio dropped, so that all methods keep the same 
 """
 from torch import Tensor
 
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.pruners.base import AttentionPruner, Pruner, ScorePruner, Signals
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.pruners.interface import AttentionPruner, Pruner, ScorePruner, Signals
 
 
 class FastV(AttentionPruner, ScorePruner):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 
-from vla_pruner_ros.core.parameters import Parameters
-from vla_pruner_ros.core.pruners.base import (
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.pruners.interface import (
     AttentionPruner,
     Needs,
     Pruner,
