@@ -4,8 +4,8 @@ from typing import List, Optional, Sequence
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.decoder import Decoder, DecoderConfig, rotate
-from vla_pruner_ros.backends.sequence import SequenceLayout
+from vla_pruner_ros.backends.shared.decoder import Decoder, DecoderConfig, rotate
+from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.core.pruners.interface import Needs, Pruner, Signals
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import VisualLayout

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from vla_pruner_ros.backends.decoder import Decoder, DecoderConfig, RMSNorm
+from vla_pruner_ros.backends.shared.decoder import Decoder, DecoderConfig, RMSNorm
 
 SIZES = {'hidden_size': 32, 'intermediate_size': 48, 'num_hidden_layers': 5,
          'num_attention_heads': 4, 'num_key_value_heads': 2, 'vocab_size': 64,

@@ -6,7 +6,7 @@ import numpy as np
 from openvla_checkpoint import Oft, Sizes, statistics, write_checkpoint
 import pytest
 
-from vla_pruner_ros.backends.openvla.backend import OpenVlaBackend
+from vla_pruner_ros.backends.openvla.openvla_backend import OpenVlaBackend
 from vla_pruner_ros.cli.main import main
 
 pytest.importorskip('rosbags', reason='bags need the package rosbags')

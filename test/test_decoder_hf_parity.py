@@ -4,7 +4,7 @@ from hf_models import hugging_face, own_decoder
 import pytest
 import torch
 
-from vla_pruner_ros.backends.pruned_decoder import PrunedPass
+from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.core.token_selector import TokenSelector
 
 pytest.importorskip('transformers')

@@ -3,7 +3,7 @@ from decoder_reference import decoder, LIMIT, masked_reference, relative, select
 import pytest
 import torch
 
-from vla_pruner_ros.backends.pruned_decoder import PrunedPass
+from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.core.errors import BackendError
 from vla_pruner_ros.core.pruners.interface import Needs
 from vla_pruner_ros.core.token_selector import TokenSelector
@@ -111,7 +111,7 @@ class TestNegativeControls:
         return layout, model, x, want
 
     def test_rotary_factors_that_are_not_gathered(self, monkeypatch):
-        from vla_pruner_ros.backends import pruned_decoder
+        from vla_pruner_ros.backends.shared import row_removal as pruned_decoder
 
         def first_rows(state, local):
             count = len(local)

@@ -3,9 +3,9 @@ from decoder_reference import decoder, LIMIT, masked_reference, relative, select
 import pytest
 import torch
 
-from vla_pruner_ros.backends import pruned_decoder
-from vla_pruner_ros.backends.attention_rows import attention_rows, causal_mask
-from vla_pruner_ros.backends.pruned_decoder import PrunedPass
+from vla_pruner_ros.backends.shared import row_removal as pruned_decoder
+from vla_pruner_ros.backends.shared.attention_rows import attention_rows, causal_mask
+from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.core.pruners.interface import Needs
 
 KEPT = ((0, 3, 4, 7, 11), (1, 2, 5, 9, 10))

@@ -113,7 +113,7 @@ def two_camera_policy(folder):
     from safetensors.torch import save_file
     import torch
 
-    from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA, UNKNOWN
+    from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA, UNKNOWN
     torch.manual_seed(0)
     config = PocketConfig(
         words=(UNKNOWN, 'reach', 'the', 'red', 'cube'), cameras=('front', 'wrist'), hidden=32,

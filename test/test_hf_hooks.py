@@ -4,12 +4,12 @@ from hf_models import hugging_face, MaskColumns, own_decoder
 import pytest
 import torch
 
-from vla_pruner_ros.backends import hf_layers
-from vla_pruner_ros.backends.hf_hooks import HookedPruning
-from vla_pruner_ros.backends.pruned_decoder import PrunedPass
+from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.core.errors import BackendError
 from vla_pruner_ros.core.pruners.interface import Needs
 from vla_pruner_ros.core.token_selector import TokenSelector
+from vla_pruner_ros.hf import layer_access as hf_layers
+from vla_pruner_ros.hf.pruning_hooks import HookedPruning
 
 transformers = pytest.importorskip('transformers')
 KEPT = ((0, 3, 4, 7, 11), (1, 2, 5, 9, 10))

@@ -5,7 +5,7 @@ from decoder_reference import decoder, masked_reference, relative, selector, seq
 import pytest
 import torch
 
-from vla_pruner_ros.backends.pruned_decoder import PrunedPass
+from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
@@ -61,7 +61,7 @@ def test_the_rows_at_the_cut_equal_those_of_a_full_attention():
 def test_hooks_in_a_hugging_face_decoder_capture_the_same_rows():
     from hf_models import hugging_face, own_decoder
 
-    from vla_pruner_ros.backends.hf_hooks import HookedPruning
+    from vla_pruner_ros.hf.pruning_hooks import HookedPruning
     model = hugging_face('Qwen2')
     own, layout = own_decoder(model, torch.float64), sequence(2)
     x = torch.randn(1, layout.length, 32, dtype=torch.float64)

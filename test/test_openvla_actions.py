@@ -2,12 +2,12 @@
 import numpy as np
 import pytest
 
-from vla_pruner_ros.backends.openvla.actions import (
+from vla_pruner_ros.backends.openvla.action_unnormalization import (
     ActionTokens,
     choose_statistics,
     read_bounds,
 )
-from vla_pruner_ros.backends.openvla.datasets import action_names, facts, state_names
+from vla_pruner_ros.backends.openvla.dataset_facts import action_names, facts, state_names
 from vla_pruner_ros.core.errors import AnswerError, ConfigError
 
 

@@ -6,7 +6,12 @@ from openvla_checkpoint import write_checkpoint
 import pytest
 from skipped import shared_file
 
-from vla_pruner_ros.backends.openvla.images import bicubic, crop_middle, lanczos, read_transform
+from vla_pruner_ros.backends.openvla.image_preprocessing import (
+    bicubic,
+    crop_middle,
+    lanczos,
+    read_transform,
+)
 from vla_pruner_ros.core.errors import ConfigError
 
 

@@ -10,8 +10,8 @@ import pytest
 from skipped import shared_file
 
 from vla_pruner_ros.backends import load_backend
-from vla_pruner_ros.backends.openvla.hub import resolve_checkpoint
-from vla_pruner_ros.backends.openvla.memory import NotEnoughMemoryError
+from vla_pruner_ros.backends.openvla.hub_download import resolve_checkpoint
+from vla_pruner_ros.backends.openvla.memory_estimate import NotEnoughMemoryError
 from vla_pruner_ros.cli.main import main
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.core.parameter_table import Parameters
@@ -67,7 +67,7 @@ def test_the_real_size_is_described_from_headers(real_size, capsys):
 
 
 def test_the_real_size_is_refused_by_name_where_memory_is_short(real_size, monkeypatch):
-    monkeypatch.setattr('vla_pruner_ros.backends.openvla.checkpoint.available',
+    monkeypatch.setattr('vla_pruner_ros.backends.openvla.checkpoint_loading.available',
                         lambda device: 8 * 2 ** 30)
     with pytest.raises(NotEnoughMemoryError, match=r'needs 14\.\d+ GiB .* 8\.00 GiB are'):
         load_backend(Parameters().changed({'backend': 'openvla', 'checkpoint': str(real_size)}))

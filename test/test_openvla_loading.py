@@ -16,10 +16,11 @@ from safetensors.torch import load_file, save_file
 import torch
 
 from vla_pruner_ros.backends import load_backend
-from vla_pruner_ros.backends.decoder import Decoder
-from vla_pruner_ros.backends.openvla import checkpoint as checkpoint_module
-from vla_pruner_ros.backends.openvla import memory, weights
-from vla_pruner_ros.backends.openvla.checkpoint import load_model, read_checkpoint
+from vla_pruner_ros.backends.openvla import checkpoint_loading as checkpoint_module
+from vla_pruner_ros.backends.openvla import memory_estimate as memory
+from vla_pruner_ros.backends.openvla import weight_mapping as weights
+from vla_pruner_ros.backends.openvla.checkpoint_loading import load_model, read_checkpoint
+from vla_pruner_ros.backends.shared.decoder import Decoder
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vla_pruner_ros.backends import load_backend
-from vla_pruner_ros.backends.openvla.weights import fold_lora
+from vla_pruner_ros.backends.openvla.weight_mapping import fold_lora
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
 from vla_pruner_ros.core.parameter_table import Parameters

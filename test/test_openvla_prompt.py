@@ -3,7 +3,7 @@ from openvla_checkpoint import small_tokenizer
 import pytest
 from skipped import shared_file
 
-from vla_pruner_ros.backends.openvla.prompt import Prompt, V01_QUESTION
+from vla_pruner_ros.backends.openvla.prompt_tokens import Prompt, V01_QUESTION
 from vla_pruner_ros.core.errors import ConfigError, InputError
 
 

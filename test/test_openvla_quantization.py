@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from vla_pruner_ros.backends import load_backend
-from vla_pruner_ros.backends.decoder import DecoderConfig
-from vla_pruner_ros.backends.openvla import checkpoint as checkpoint_module
-from vla_pruner_ros.backends.openvla import quantize
-from vla_pruner_ros.backends.openvla.memory import held, NotEnoughMemoryError
+from vla_pruner_ros.backends.openvla import checkpoint_loading as checkpoint_module
+from vla_pruner_ros.backends.openvla import weight_quantization as quantize
+from vla_pruner_ros.backends.openvla.memory_estimate import held, NotEnoughMemoryError
+from vla_pruner_ros.backends.shared.decoder import DecoderConfig
 from vla_pruner_ros.cli.main import main
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, ConfigError, MissingDependencyError

@@ -5,8 +5,8 @@ from openvla_checkpoint import default_rule
 import pytest
 import torch
 
-from vla_pruner_ros.backends.openvla.model import join, Projector
-from vla_pruner_ros.backends.openvla.vit import Tower, TowerShape, VisionBackbone
+from vla_pruner_ros.backends.openvla.prismatic_model import join, Projector
+from vla_pruner_ros.backends.openvla.vision_towers import Tower, TowerShape, VisionBackbone
 
 DINO = TowerShape(width=8, blocks=2, heads=2, inner=12, patch=4, grid=3, registers=4,
                   layer_scale=True)

@@ -5,7 +5,7 @@ from parity.ours import golden
 import pytest
 from skipped import shared_file
 
-from vla_pruner_ros.backends.openvla.images import crop_middle, lanczos
+from vla_pruner_ros.backends.openvla.image_preprocessing import crop_middle, lanczos
 
 SIZES = dict(enumerate(cases.IMAGE_SIZES))
 

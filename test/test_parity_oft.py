@@ -21,7 +21,7 @@ from skipped import shared_file
 import torch
 
 from vla_pruner_ros.backends.openvla.oft_backend import OftBackend
-from vla_pruner_ros.backends.pruned_decoder import PrunedPass
+from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.core.pruners.interface import Pruner
 from vla_pruner_ros.core.token_selector import TokenSelector
 

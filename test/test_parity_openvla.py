@@ -19,9 +19,9 @@ import pytest
 from skipped import shared_file
 import torch
 
-from vla_pruner_ros.backends.openvla.backend import OpenVlaBackend
-from vla_pruner_ros.backends.openvla.prompt import Prompt
-from vla_pruner_ros.backends.pruned_decoder import PrunedPass
+from vla_pruner_ros.backends.openvla.openvla_backend import OpenVlaBackend
+from vla_pruner_ros.backends.openvla.prompt_tokens import Prompt
+from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.core.token_selector import TokenSelector
 
 TOLERANCE = 1e-5
@@ -110,7 +110,7 @@ def test_a_slightly_wrong_model_is_noticed(backend, monkeypatch, broken):
     theirs = golden('openvla')
     if broken == 'gelu':  # the tanh approximation, as in other SigLIP implementations
         exact = torch.nn.functional.gelu
-        monkeypatch.setattr('vla_pruner_ros.backends.openvla.vit.F.gelu',
+        monkeypatch.setattr('vla_pruner_ros.backends.openvla.vision_towers.F.gelu',
                             lambda x: exact(x, approximate='tanh'))
     elif broken == 'order':  # the towers' channels swapped
         encode = backend.pixels

@@ -13,7 +13,7 @@ import pytest
 from skipped import shared_file
 import torch
 
-from vla_pruner_ros.backends.openvla.backend import OpenVlaBackend
+from vla_pruner_ros.backends.openvla.openvla_backend import OpenVlaBackend
 from vla_pruner_ros.core.attention_memory import ActionMemory
 from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.pruners.shared.token_ops import token_budget

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 import torch
 
 from vla_pruner_ros.backends import load_backend
-from vla_pruner_ros.backends.pocket.backend import CONFIG_NAME, PocketBackend, WEIGHTS_NAME
-from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA
+from vla_pruner_ros.backends.pocket.pocket_backend import CONFIG_NAME, PocketBackend, WEIGHTS_NAME
+from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA
 from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
 from vla_pruner_ros.core.flops import layer_flops
 from vla_pruner_ros.core.parameter_table import Parameters

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 import torch
 
-from vla_pruner_ros.backends.pocket.model import (
+from vla_pruner_ros.backends.pocket.pocket_model import (
     load_pocket,
     PocketConfig,
     PocketVLA,

@@ -8,7 +8,7 @@ import runpy
 
 import pytest
 
-from vla_pruner_ros.backends import shipped
+from vla_pruner_ros.backends import shipped_policies as shipped
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.ros.sim_parameters import TABLE
 

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip('metaworld')
 
-from vla_pruner_ros.backends.pocket.model import load_pocket, WEIGHTS_FOLDER  # noqa: E402
+from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, WEIGHTS_FOLDER  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
 from vla_pruner_ros.sim import evaluate as evaluation  # noqa: E402
 from vla_pruner_ros.sim.evaluate import predict, run_episode, run_part, wilson  # noqa: E402

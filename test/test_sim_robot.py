@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip('metaworld')
 
-from vla_pruner_ros.backends.pocket.model import load_pocket  # noqa: E402
+from vla_pruner_ros.backends.pocket.pocket_model import load_pocket  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, UnsafeActionError  # noqa: E402
 from vla_pruner_ros.sim import graphics  # noqa: E402
 from vla_pruner_ros.sim.collect import (  # noqa: E402

@@ -5,8 +5,8 @@ import torch
 
 pytest.importorskip('mujoco')
 
-from vla_pruner_ros.backends.pocket.model import load_pocket  # noqa: E402
-from vla_pruner_ros.backends.shipped import checkpoint_folder  # noqa: E402
+from vla_pruner_ros.backends.pocket.pocket_model import load_pocket  # noqa: E402
+from vla_pruner_ros.backends.shipped_policies import checkpoint_folder  # noqa: E402
 from vla_pruner_ros.sim.evaluate import predict, run_episode  # noqa: E402
 from vla_pruner_ros.sim.robots import make_robot  # noqa: E402
 from vla_pruner_ros.sim.tasks import get_task, TABLETOP_TASKS  # noqa: E402

@@ -8,7 +8,7 @@ import torch
 
 pytest.importorskip('mujoco')
 
-from vla_pruner_ros.backends.pocket.model import load_pocket  # noqa: E402
+from vla_pruner_ros.backends.pocket.pocket_model import load_pocket  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
 from vla_pruner_ros.sim import train  # noqa: E402
 from vla_pruner_ros.sim.dataset import Demonstrations  # noqa: E402

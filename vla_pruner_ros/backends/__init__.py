@@ -8,7 +8,7 @@ its checkpoint itself.
 from importlib import import_module
 from typing import Any, TYPE_CHECKING
 
-from vla_pruner_ros.backends.shipped import checkpoint_folder
+from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # needs torch; ``shipped`` is read without
     from vla_pruner_ros.core.backend_interface import Backend
 
 REGISTRY = {
-    'pocket': 'vla_pruner_ros.backends.pocket.backend:PocketBackend',
-    'openvla': 'vla_pruner_ros.backends.openvla.backend:OpenVlaBackend',
+    'pocket': 'vla_pruner_ros.backends.pocket.pocket_backend:PocketBackend',
+    'openvla': 'vla_pruner_ros.backends.openvla.openvla_backend:OpenVlaBackend',
     'openvla_oft': 'vla_pruner_ros.backends.openvla.oft_backend:OftBackend',
 }
 
@@ -53,7 +53,7 @@ def load_backend(parameters: Parameters) -> 'Backend':
                               f"{parameters.backend!r} accepts only 'none'")
     import torch
 
-    from vla_pruner_ros.backends.loading import torch_device
+    from vla_pruner_ros.backends.shared.safetensors_loading import torch_device
     device = torch_device(parameters.device)
     if parameters.threads:
         torch.set_num_threads(parameters.threads)

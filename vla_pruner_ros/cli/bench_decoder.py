@@ -16,10 +16,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.decoder import Decoder, DecoderConfig
-from vla_pruner_ros.backends.loading import torch_device
-from vla_pruner_ros.backends.pruned_decoder import PrunedPass
-from vla_pruner_ros.backends.sequence import SequenceLayout
+from vla_pruner_ros.backends.shared.decoder import Decoder, DecoderConfig
+from vla_pruner_ros.backends.shared.row_removal import PrunedPass
+from vla_pruner_ros.backends.shared.safetensors_loading import torch_device
+from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters, PRUNERS
 from vla_pruner_ros.core.pruners import make_pruner
@@ -60,8 +60,8 @@ def random_decoder(name: str, device: torch.device, dtype: torch.dtype) -> Decod
 
 def pocket_case(device: torch.device) -> Tuple[Any, str]:
     """Backend of the shipped policy; random weights of the same shape where none are shipped."""
-    from vla_pruner_ros.backends.pocket.backend import PocketBackend
-    from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA
+    from vla_pruner_ros.backends.pocket.pocket_backend import PocketBackend
+    from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA
     try:
         return PocketBackend.load(None, device), 'shipped'
     except ConfigError:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from vla_pruner_ros.backends import load_backend
-from vla_pruner_ros.backends.openvla.memory import amount, held
+from vla_pruner_ros.backends.openvla.memory_estimate import amount, held
 from vla_pruner_ros.cli.compare import overlap
 from vla_pruner_ros.cli.config import load_parameters
 from vla_pruner_ros.core.control_step import PolicyEngine

@@ -100,9 +100,9 @@ def named(parameters: Parameters, checkpoint: str) -> Parameters:
     Raises:
         ConfigError: no such checkpoint, or one that cannot be downloaded.
     """
-    from vla_pruner_ros.backends.openvla.checkpoint import read_checkpoint
-    from vla_pruner_ros.backends.openvla.hub import resolve_checkpoint
-    from vla_pruner_ros.backends.pocket.backend import CONFIG_NAME
+    from vla_pruner_ros.backends.openvla.checkpoint_loading import read_checkpoint
+    from vla_pruner_ros.backends.openvla.hub_download import resolve_checkpoint
+    from vla_pruner_ros.backends.pocket.pocket_backend import CONFIG_NAME
     folder = resolve_checkpoint(checkpoint, parameters.revision)
     if (folder / CONFIG_NAME).is_file():
         backend = 'pocket'

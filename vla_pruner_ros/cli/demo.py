@@ -12,7 +12,12 @@ import sys
 import time
 from typing import Any, List, Optional, Sequence, Tuple
 
-from vla_pruner_ros.backends.shipped import DEFAULT, policy_facts, PolicyFacts, shipped_names
+from vla_pruner_ros.backends.shipped_policies import (
+    DEFAULT,
+    policy_facts,
+    PolicyFacts,
+    shipped_names,
+)
 from vla_pruner_ros.cli import demo_report as report
 from vla_pruner_ros.cli.demo_pictures import film_strip, pyplot, summary
 from vla_pruner_ros.cli.demo_processes import (

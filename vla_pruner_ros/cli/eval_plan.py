@@ -171,7 +171,7 @@ def words(text: str) -> Tuple[str, ...]:
 def checkpoint_digest(parameters: Parameters) -> str:
     """Of the files of the policy; of a repository id, its name and revision."""
     if parameters.backend == 'pocket':
-        from vla_pruner_ros.backends.shipped import checkpoint_folder
+        from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
         # Shipped policies may lie below one another.
         return plans.files_digest(checkpoint_folder(parameters.checkpoint), subfolders=False)
     folder = Path(parameters.checkpoint).expanduser()

@@ -15,7 +15,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--json', action='store_true', help='print JSON')
     options = parser.parse_args(argv)
 
-    from vla_pruner_ros.backends.openvla.hub import resolve_checkpoint
+    from vla_pruner_ros.backends.openvla.hub_download import resolve_checkpoint
     folder = resolve_checkpoint(options.checkpoint, options.revision)
     described, text = _pocket(folder) if _is_pocket(folder) else _openvla(
         folder, options.unnorm_key)
@@ -24,14 +24,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _is_pocket(folder: Path) -> bool:
-    from vla_pruner_ros.backends.pocket.backend import CONFIG_NAME
+    from vla_pruner_ros.backends.pocket.pocket_backend import CONFIG_NAME
     return (folder / CONFIG_NAME).is_file()
 
 
 def _openvla(folder: Path, key: str) -> 'tuple[Dict[str, Any], str]':
-    from vla_pruner_ros.backends.openvla.actions import choose_statistics
-    from vla_pruner_ros.backends.openvla.checkpoint import read_checkpoint
-    from vla_pruner_ros.backends.openvla.describe import as_text, describe
+    from vla_pruner_ros.backends.openvla.action_unnormalization import choose_statistics
+    from vla_pruner_ros.backends.openvla.checkpoint_description import as_text, describe
+    from vla_pruner_ros.backends.openvla.checkpoint_loading import read_checkpoint
     checkpoint = read_checkpoint(folder)
     described = describe(checkpoint)
     text = as_text(described)
@@ -57,7 +57,7 @@ def _pocket(folder: Path) -> 'tuple[Dict[str, Any], str]':
     """Describe the shipped kind of policy; it is small enough to be loaded."""
     import torch
 
-    from vla_pruner_ros.backends.pocket.backend import PocketBackend
+    from vla_pruner_ros.backends.pocket.pocket_backend import PocketBackend
     backend = PocketBackend.load(folder, torch.device('cpu'))
     spec = backend.spec
     weights = sum(one.numel() for one in backend.model.parameters())

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.pocket.model import PocketConfig
+from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.sim.tasks import get_task
 

@@ -16,8 +16,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 
-from vla_pruner_ros.backends.pocket.model import load_pocket, PocketVLA, WEIGHTS_FOLDER
-from vla_pruner_ros.backends.shipped import checkpoint_folder
+from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, PocketVLA, WEIGHTS_FOLDER
+from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.sim.collect import FIRST_EVALUATION_SEED
 from vla_pruner_ros.sim.robots import make_robot

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from vla_pruner_ros.backends.pocket.model import load_pocket, WEIGHTS_FOLDER
-from vla_pruner_ros.backends.shipped import checkpoint_folder
+from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, WEIGHTS_FOLDER
+from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.sim.collect import FIRST_EVALUATION_SEED
 from vla_pruner_ros.sim.evaluate import evaluate, versions
 

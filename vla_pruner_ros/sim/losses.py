@@ -12,7 +12,7 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 
-from vla_pruner_ros.backends.pocket.model import PocketVLA
+from vla_pruner_ros.backends.pocket.pocket_model import PocketVLA
 from vla_pruner_ros.sim.dataset import Batch
 from vla_pruner_ros.sim.labels import HAND, OBJECTS, TARGETS
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.pocket.model import PocketVLA
+from vla_pruner_ros.backends.pocket.pocket_model import PocketVLA
 from vla_pruner_ros.core.errors import ConfigError
 
 MODES = ('full', 'action', 'text', 'random', 'worst')

@@ -18,7 +18,12 @@ from safetensors.torch import save_file
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.pocket.model import load_pocket, PocketConfig, PocketVLA, UNKNOWN
+from vla_pruner_ros.backends.pocket.pocket_model import (
+    load_pocket,
+    PocketConfig,
+    PocketVLA,
+    UNKNOWN,
+)
 from vla_pruner_ros.sim.dataset import Batch, Demonstrations
 from vla_pruner_ros.sim.losses import AuxiliaryHeads, encode, policy_losses, visual_losses, WEIGHTS
 

@@ -6,20 +6,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.openvla.actions import Bounds, choose_statistics, read_bounds
-from vla_pruner_ros.backends.openvla.checkpoint import Checkpoint, PROCESSOR_NAME, TOKENIZER_NAME
-from vla_pruner_ros.backends.openvla.datasets import (
+from vla_pruner_ros.backends.openvla.action_unnormalization import (
+    Bounds,
+    choose_statistics,
+    read_bounds,
+)
+from vla_pruner_ros.backends.openvla.checkpoint_files import read_json
+from vla_pruner_ros.backends.openvla.checkpoint_loading import (
+    Checkpoint,
+    PROCESSOR_NAME,
+    TOKENIZER_NAME,
+)
+from vla_pruner_ros.backends.openvla.dataset_facts import (
     action_names,
     DatasetFacts,
     facts,
     GRIPPERS,
     state_names,
 )
-from vla_pruner_ros.backends.openvla.files import read_json
-from vla_pruner_ros.backends.openvla.images import ImageTransform, read_transform
-from vla_pruner_ros.backends.openvla.model import ModelShape, OpenVlaModel
-from vla_pruner_ros.backends.openvla.prompt import Prompt, QUESTION, V01_QUESTION
-from vla_pruner_ros.backends.sequence import SequenceLayout
+from vla_pruner_ros.backends.openvla.image_preprocessing import ImageTransform, read_transform
+from vla_pruner_ros.backends.openvla.prismatic_model import ModelShape, OpenVlaModel
+from vla_pruner_ros.backends.openvla.prompt_tokens import Prompt, QUESTION, V01_QUESTION
+from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.errors import InputError
 from vla_pruner_ros.core.flops import decoder_flops

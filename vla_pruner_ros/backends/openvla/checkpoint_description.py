@@ -3,13 +3,13 @@ from typing import Any, Dict, List, Mapping
 
 import torch
 
-from vla_pruner_ros.backends.openvla.actions import read_bounds
-from vla_pruner_ros.backends.openvla.checkpoint import build, Checkpoint, memory_need
-from vla_pruner_ros.backends.openvla.common import ROLES
-from vla_pruner_ros.backends.openvla.datasets import action_names, facts, state_names
-from vla_pruner_ros.backends.openvla.files import read_component
-from vla_pruner_ros.backends.openvla.memory import amount, PRECISIONS
-from vla_pruner_ros.backends.openvla.model import OpenVlaModel
+from vla_pruner_ros.backends.openvla.action_unnormalization import read_bounds
+from vla_pruner_ros.backends.openvla.checkpoint_files import read_component
+from vla_pruner_ros.backends.openvla.checkpoint_loading import build, Checkpoint, memory_need
+from vla_pruner_ros.backends.openvla.dataset_facts import action_names, facts, state_names
+from vla_pruner_ros.backends.openvla.memory_estimate import amount, PRECISIONS
+from vla_pruner_ros.backends.openvla.prismatic_backend import ROLES
+from vla_pruner_ros.backends.openvla.prismatic_model import OpenVlaModel
 from vla_pruner_ros.core.errors import ConfigError
 
 

@@ -16,7 +16,7 @@ from typing import Any, Iterator, NamedTuple, Optional, Tuple
 import torch
 from torch import nn
 
-from vla_pruner_ros.backends.decoder import DecoderConfig
+from vla_pruner_ros.backends.shared.decoder import DecoderConfig
 from vla_pruner_ros.core.errors import BackendError, ConfigError, MissingDependencyError
 
 #: Every weight whose name begins so and that belongs to a linear layer is rounded.

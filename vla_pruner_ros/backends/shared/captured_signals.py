@@ -4,7 +4,7 @@ from typing import List, Optional, Sequence
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.sequence import SequenceLayout
+from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.core.errors import BackendError
 from vla_pruner_ros.core.pruners.interface import Feedback, Signals
 from vla_pruner_ros.core.token_selector import TokenSelector

@@ -11,19 +11,23 @@ from typing import List, Tuple
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.openvla.actions import ActionTokens
-from vla_pruner_ros.backends.openvla.checkpoint import Checkpoint, load_model, read_checkpoint
-from vla_pruner_ros.backends.openvla.common import (
+from vla_pruner_ros.backends.openvla.action_unnormalization import ActionTokens
+from vla_pruner_ros.backends.openvla.checkpoint_loading import (
+    Checkpoint,
+    load_model,
+    read_checkpoint,
+)
+from vla_pruner_ros.backends.openvla.hub_download import resolve_checkpoint
+from vla_pruner_ros.backends.openvla.prismatic_backend import (
     DataSet,
     make_spec,
     PrismaticBackend,
     read_data_set,
 )
-from vla_pruner_ros.backends.openvla.hub import resolve_checkpoint
-from vla_pruner_ros.backends.openvla.model import join, OpenVlaModel
-from vla_pruner_ros.backends.pruned_decoder import PrunedPass
-from vla_pruner_ros.backends.sequence import SequenceLayout
-from vla_pruner_ros.backends.stage_clock import StageClock
+from vla_pruner_ros.backends.openvla.prismatic_model import join, OpenVlaModel
+from vla_pruner_ros.backends.shared.row_removal import PrunedPass
+from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
+from vla_pruner_ros.backends.shared.stage_clock import StageClock
 from vla_pruner_ros.core.backend_interface import Prediction
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters

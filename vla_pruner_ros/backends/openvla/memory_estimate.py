@@ -11,8 +11,12 @@ from typing import Counter as CounterType
 import torch
 from torch import nn
 
-from vla_pruner_ros.backends.openvla.model import ModelShape
-from vla_pruner_ros.backends.openvla.quantize import decoder_linears, is_rounded, rounded_bytes
+from vla_pruner_ros.backends.openvla.prismatic_model import ModelShape
+from vla_pruner_ros.backends.openvla.weight_quantization import (
+    decoder_linears,
+    is_rounded,
+    rounded_bytes,
+)
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 
 GIB = 2.0 ** 30

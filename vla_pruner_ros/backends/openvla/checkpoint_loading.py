@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 import torch
 from torch import nn
 
-from vla_pruner_ros.backends.openvla.files import (
+from vla_pruner_ros.backends.openvla.checkpoint_files import (
     COMPONENTS,
     find_component,
     read_component,
@@ -20,13 +20,13 @@ from vla_pruner_ros.backends.openvla.files import (
     stored_tensors,
     whole_number,
 )
-from vla_pruner_ros.backends.openvla.layout import (
+from vla_pruner_ros.backends.openvla.checkpoint_layout import (
     FEATURIZERS,
     LLAMA_DEFAULTS,
     model_shape,
     unused,
 )
-from vla_pruner_ros.backends.openvla.memory import (
+from vla_pruner_ros.backends.openvla.memory_estimate import (
     amount,
     available,
     check_memory,
@@ -36,9 +36,9 @@ from vla_pruner_ros.backends.openvla.memory import (
     Need,
     needs,
 )
-from vla_pruner_ros.backends.openvla.model import OpenVlaModel
-from vla_pruner_ros.backends.openvla.quantize import WeightQuantizer
-from vla_pruner_ros.backends.openvla.weights import check_fit, fill, fold_lora, Source
+from vla_pruner_ros.backends.openvla.prismatic_model import OpenVlaModel
+from vla_pruner_ros.backends.openvla.weight_mapping import check_fit, fill, fold_lora, Source
+from vla_pruner_ros.backends.openvla.weight_quantization import WeightQuantizer
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 

@@ -20,8 +20,8 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 import torch
 from torch import nn, Tensor
 
-from vla_pruner_ros.backends.decoder import Decoder, DecoderConfig, RMSNorm
-from vla_pruner_ros.backends.loading import load_safetensors
+from vla_pruner_ros.backends.shared.decoder import Decoder, DecoderConfig, RMSNorm
+from vla_pruner_ros.backends.shared.safetensors_loading import load_safetensors
 from vla_pruner_ros.core.errors import ConfigError, InputError
 from vla_pruner_ros.core.types import VisualLayout
 

@@ -19,13 +19,17 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 from torch import nn, Tensor
 
-from vla_pruner_ros.backends import hf_layers
-from vla_pruner_ros.backends.attention_rows import attention_rows, causal_mask
-from vla_pruner_ros.backends.sequence import SequenceLayout
-from vla_pruner_ros.backends.signals import ActionAttention, build_signals, check_cut
+from vla_pruner_ros.backends.shared.attention_rows import attention_rows, causal_mask
+from vla_pruner_ros.backends.shared.captured_signals import (
+    ActionAttention,
+    build_signals,
+    check_cut,
+)
+from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.core.errors import BackendError
 from vla_pruner_ros.core.pruners.interface import Feedback
 from vla_pruner_ros.core.token_selector import TokenSelector
+from vla_pruner_ros.hf import layer_access as hf_layers
 
 Call = Tuple[Tuple[Any, ...], Dict[str, Any]]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import re
 from typing import Any, Dict, Mapping, Tuple
 
-from vla_pruner_ros.backends.decoder import DecoderConfig
-from vla_pruner_ros.backends.openvla.files import whole_number
-from vla_pruner_ros.backends.openvla.model import ModelShape
-from vla_pruner_ros.backends.openvla.vit import TowerShape
+from vla_pruner_ros.backends.openvla.checkpoint_files import whole_number
+from vla_pruner_ros.backends.openvla.prismatic_model import ModelShape
+from vla_pruner_ros.backends.openvla.vision_towers import TowerShape
+from vla_pruner_ros.backends.shared.decoder import DecoderConfig
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 
 Shapes = Mapping[str, Tuple[int, ...]]

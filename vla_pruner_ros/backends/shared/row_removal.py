@@ -19,11 +19,15 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.attention_rows import attention_rows, causal_mask
-from vla_pruner_ros.backends.decoder import Decoder, DecoderLayer
-from vla_pruner_ros.backends.kv_cache import capacities, KvCache
-from vla_pruner_ros.backends.sequence import SequenceLayout
-from vla_pruner_ros.backends.signals import ActionAttention, build_signals, check_cut
+from vla_pruner_ros.backends.shared.attention_rows import attention_rows, causal_mask
+from vla_pruner_ros.backends.shared.captured_signals import (
+    ActionAttention,
+    build_signals,
+    check_cut,
+)
+from vla_pruner_ros.backends.shared.decoder import Decoder, DecoderLayer
+from vla_pruner_ros.backends.shared.kv_cache import capacities, KvCache
+from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.core.errors import BackendError
 from vla_pruner_ros.core.pruners.interface import Feedback
 from vla_pruner_ros.core.token_selector import TokenSelector

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.loading import load_safetensors
-from vla_pruner_ros.backends.pocket.model import PocketConfig, PocketVLA
-from vla_pruner_ros.backends.pruned_decoder import PrunedPass
-from vla_pruner_ros.backends.sequence import SequenceLayout
-from vla_pruner_ros.backends.stage_clock import StageClock
+from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA
+from vla_pruner_ros.backends.shared.row_removal import PrunedPass
+from vla_pruner_ros.backends.shared.safetensors_loading import load_safetensors
+from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
+from vla_pruner_ros.backends.shared.stage_clock import StageClock
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.errors import ConfigError, InputError, MissingDependencyError
 from vla_pruner_ros.core.flops import decoder_flops

@@ -12,8 +12,8 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 
-from vla_pruner_ros.backends.decoder import Decoder, DecoderConfig
-from vla_pruner_ros.backends.openvla.vit import TowerShape, VisionBackbone
+from vla_pruner_ros.backends.openvla.vision_towers import TowerShape, VisionBackbone
+from vla_pruner_ros.backends.shared.decoder import Decoder, DecoderConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import List, Sequence, Tuple
 
 from torch import Tensor
 
-from vla_pruner_ros.backends.decoder import DecoderConfig
+from vla_pruner_ros.backends.shared.decoder import DecoderConfig
 from vla_pruner_ros.core.errors import BackendError
 
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 import torch
 from torch import nn, Tensor
 
-from vla_pruner_ros.backends.openvla.files import listed, Stored
+from vla_pruner_ros.backends.openvla.checkpoint_files import listed, Stored
 from vla_pruner_ros.core.errors import BackendError
 
 
