@@ -79,7 +79,7 @@ setup(
         'console_scripts': [
             'vla-pruner = vla_pruner_ros.cli.main:main',
             'pruned_policy = vla_pruner_ros.ros.policy_node:main',
-            'sim_robot = vla_pruner_ros.ros.sim_node:main',
+            'sim_robot = vla_pruner_ros.robots.node.robot_node:main',
         ],
     },
 )

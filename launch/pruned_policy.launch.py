@@ -13,7 +13,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 import yaml
 
 from launch import LaunchDescription
-from vla_pruner_ros.ros.shipped import process_environment, shipped_file
+from vla_pruner_ros.runtime.installed_files import process_environment, shipped_file
 
 # Arguments that are parameters of the node; each overrides the YAML file when it is not empty.
 PARAMETER_ARGUMENTS = {

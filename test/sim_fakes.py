@@ -14,9 +14,9 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
-from vla_pruner_ros.ros import messages
-from vla_pruner_ros.ros.sim_messages import LATCHED, SENSOR
-from vla_pruner_ros.ros.sim_node import STEP_NS
+from vla_pruner_ros.robots.node.robot_messages import LATCHED, SENSOR
+from vla_pruner_ros.robots.node.robot_node import STEP_NS
+from vla_pruner_ros.ros import message_encoding as messages
 from vla_pruner_ros.sim.robot import RobotObservation, StepResult
 from vla_pruner_ros.sim.tasks import get_task
 

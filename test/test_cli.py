@@ -5,11 +5,11 @@ import sys
 import pytest
 import yaml
 
-from vla_pruner_ros.cli.config import load_parameters, parse_setting
 from vla_pruner_ros.cli.main import COMMANDS, main
-from vla_pruner_ros.cli.progress import Progress
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters, table
+from vla_pruner_ros.runtime.parameter_reading import load_parameters, parse_setting
+from vla_pruner_ros.runtime.progress_line import Progress
 
 
 @pytest.mark.parametrize('words, status', [(['--help'], 0), (['-h'], 0), ([], 2)])

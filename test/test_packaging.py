@@ -220,7 +220,7 @@ def test_a_missing_part_is_named_with_the_command_that_installs_it():
 
 
 def test_the_file_of_robot_parameters_is_the_table():
-    source = (PACKAGE / 'ros' / 'sim_parameters.py').read_text()
+    source = (PACKAGE / 'robots' / 'node' / 'robot_parameters.py').read_text()
     table = ast.parse(source)
     defaults = {}
     for node in ast.walk(table):

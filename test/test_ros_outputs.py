@@ -166,7 +166,7 @@ def test_late_joiner_gets_the_latched_status(make_rig):
 
 
 def test_overlay_is_drawn_only_while_somebody_looks(make_rig, monkeypatch):
-    from vla_pruner_ros.ros import publishers
+    from vla_pruner_ros.ros import command_publishers as publishers
     drawn = []
     real = publishers.draw_overlay
     monkeypatch.setattr(publishers, 'draw_overlay',

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import JointState
 
-from vla_pruner_ros.ros import messages
-from vla_pruner_ros.ros.diagnostics import flatten, summarise
-from vla_pruner_ros.ros.facts import Trends, Window
-from vla_pruner_ros.ros.twist_stream import CLOSING_ZEROS, TwistStream
-from vla_pruner_ros.ros.watchdog import Watchdog
-from vla_pruner_ros.ros.worker import Worker
-from vla_pruner_ros.runtime.commands import EndEffectorCommand, JointCommand
-from vla_pruner_ros.runtime.overlay import draw_overlay, FRAME, kept_mask, side_by_side
+from vla_pruner_ros.ros import message_encoding as messages
+from vla_pruner_ros.ros.diagnostics_publisher import flatten, summarise
+from vla_pruner_ros.ros.status_facts import Trends, Window
+from vla_pruner_ros.runtime.inference_thread import Worker
+from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand, JointCommand
+from vla_pruner_ros.runtime.token_overlay import draw_overlay, FRAME, kept_mask, side_by_side
+from vla_pruner_ros.runtime.twist_stream import CLOSING_ZEROS, TwistStream
+from vla_pruner_ros.runtime.watchdog import Watchdog
 
 SECOND = 10**9
 STILL = [0.0, 0.0, 0.0, 1.0]

@@ -8,8 +8,8 @@ import yaml
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters, table, table_by_name
-from vla_pruner_ros.ros import parameter_file
-from vla_pruner_ros.ros.shipped import DDS_PROFILE, process_environment, shipped_file
+from vla_pruner_ros.runtime import parameter_files as parameter_file
+from vla_pruner_ros.runtime.installed_files import DDS_PROFILE, process_environment, shipped_file
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / 'launch' / 'pruned_policy.launch.py'
@@ -18,7 +18,7 @@ LAUNCH = ROOT / 'launch' / 'pruned_policy.launch.py'
 def test_parameter_file_is_made_from_the_table():
     text = shipped_file('config/pruned_policy.yaml').read_text()
     assert text == parameter_file.render(), (
-        'run: python -m vla_pruner_ros.ros.parameter_file > config/pruned_policy.yaml')
+        'run: python -m vla_pruner_ros.runtime.parameter_files > config/pruned_policy.yaml')
 
 
 def test_parameter_file_gives_the_defaults_to_any_node_name():

@@ -15,9 +15,9 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.ros import messages
-from vla_pruner_ros.ros.sim_messages import LATCHED, SENSOR
-from vla_pruner_ros.ros.sim_node import SimNode, STEP_NS
+from vla_pruner_ros.robots.node.robot_messages import LATCHED, SENSOR
+from vla_pruner_ros.robots.node.robot_node import SimNode, STEP_NS
+from vla_pruner_ros.ros import message_encoding as messages
 
 DEADLINE = 30.0  # seconds
 

@@ -10,7 +10,7 @@ import pytest
 
 from vla_pruner_ros.backends import shipped_policies as shipped
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.ros.sim_parameters import TABLE
+from vla_pruner_ros.robots.node.robot_parameters import TABLE
 
 LAUNCH = Path(__file__).resolve().parents[1] / 'launch' / 'closed_loop.launch.py'
 

@@ -12,11 +12,11 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from vla_pruner_ros.core.types import CameraSpec
-from vla_pruner_ros.ros import sim_node
+from vla_pruner_ros.robots.episode_world import World
+from vla_pruner_ros.robots.node import robot_node as sim_node
+from vla_pruner_ros.robots.node.robot_messages import SENSOR
+from vla_pruner_ros.robots.node.robot_node import SimNode
 from vla_pruner_ros.ros.policy_node import PolicyNode
-from vla_pruner_ros.ros.sim_messages import SENSOR
-from vla_pruner_ros.ros.sim_node import SimNode
-from vla_pruner_ros.ros.sim_world import World
 from vla_pruner_ros.sim.cameras import camera_topics, cameras_of, image_topic
 from vla_pruner_ros.sim.robots import make_robot
 

@@ -5,8 +5,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from vla_pruner_ros.runtime import bridge
-from vla_pruner_ros.runtime.images import to_rgb
+from vla_pruner_ros.runtime import cv_bridge_probe as bridge
+from vla_pruner_ros.runtime.image_decoding import to_rgb
 
 BGR = SimpleNamespace(encoding='bgr8', width=2, height=1, step=8, is_bigendian=0,
                       data=bytes([3, 2, 1, 6, 5, 4, 99, 99]))

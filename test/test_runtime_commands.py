@@ -7,7 +7,7 @@ import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import ActionChunk, Observation
-from vla_pruner_ros.runtime.commands import CommandBuilder, trim
+from vla_pruner_ros.runtime.timed_targets import CommandBuilder, trim
 
 DT = 50_000_000
 HALF = math.sqrt(0.5)

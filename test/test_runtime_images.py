@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vla_pruner_ros.core.errors import InputError
-from vla_pruner_ros.runtime.images import to_rgb
+from vla_pruner_ros.runtime.image_decoding import to_rgb
 
 cv2 = pytest.importorskip('cv2', reason='OpenCV is needed for YUV, Bayer and compressed images')
 

@@ -7,7 +7,7 @@ import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import CameraSpec
-from vla_pruner_ros.runtime.observations import ObservationCache
+from vla_pruner_ros.runtime.observation_cache import ObservationCache
 
 MS = 10**6
 T0 = 100 * SECOND

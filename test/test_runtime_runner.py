@@ -5,7 +5,7 @@ import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import CameraSpec
-from vla_pruner_ros.runtime.runner import PolicyRunner
+from vla_pruner_ros.runtime.policy_runner import PolicyRunner
 
 MS = 10**6
 T0 = 100 * SECOND

@@ -4,7 +4,7 @@ import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import CameraSpec
-from vla_pruner_ros.runtime.sources import (
+from vla_pruner_ros.runtime.input_mapping import (
     CameraTopic,
     parse_camera_topics,
     parse_state_sources,

@@ -8,8 +8,8 @@ from typing import Any, Iterator, Optional, Tuple
 
 from vla_pruner_ros.cli.bag import Bag
 from vla_pruner_ros.cli.wiring import Wiring
-from vla_pruner_ros.runtime.observations import JUMP_BACK
-from vla_pruner_ros.runtime.streams import stamp_of
+from vla_pruner_ros.runtime.message_history import stamp_of
+from vla_pruner_ros.runtime.observation_cache import JUMP_BACK
 
 CLOCKS = ('auto', 'log', 'stamps')
 SECOND = 10**9

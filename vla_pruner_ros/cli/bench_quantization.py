@@ -19,11 +19,11 @@ import torch
 from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.backends.openvla.memory_estimate import amount, held
 from vla_pruner_ros.cli.compare import overlap
-from vla_pruner_ros.cli.config import load_parameters
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import AnswerError, ConfigError, MissingDependencyError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
+from vla_pruner_ros.runtime.parameter_reading import load_parameters
 
 WORDS = ('put the spoon on the towel', 'pick up the can', 'close the drawer', 'open the box')
 

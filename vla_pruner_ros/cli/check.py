@@ -21,8 +21,6 @@ from vla_pruner_ros.cli.attention_probe import action_attention
 from vla_pruner_ros.cli.bag import Bag, DISTROS
 from vla_pruner_ros.cli.bag_clock import choose_clock, CLOCKS
 from vla_pruner_ros.cli.check_text import lines
-from vla_pruner_ros.cli.config import load_parameters
-from vla_pruner_ros.cli.progress import Progress
 from vla_pruner_ros.cli.replay import nothing_done, plan
 from vla_pruner_ros.cli.replay_run import run, RunResult
 from vla_pruner_ros.cli.report import build_report, write_json
@@ -30,8 +28,10 @@ from vla_pruner_ros.cli.wiring import IMAGES, wire, Wiring
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
-from vla_pruner_ros.runtime.runner import Tick
-from vla_pruner_ros.runtime.sources import parse_camera_topics
+from vla_pruner_ros.runtime.input_mapping import parse_camera_topics
+from vla_pruner_ros.runtime.parameter_reading import load_parameters
+from vla_pruner_ros.runtime.policy_runner import Tick
+from vla_pruner_ros.runtime.progress_line import Progress
 
 #: So many steps of the unpruned run are made twice.
 REPEATED = 3

@@ -2,7 +2,7 @@
 from typing import Any, Dict, List
 
 from vla_pruner_ros.cli.report import summary_table
-from vla_pruner_ros.runtime.sources import parse_camera_topics
+from vla_pruner_ros.runtime.input_mapping import parse_camera_topics
 
 READING = (
     'kept      visual tokens of all steps; the first ones fill the window and keep all',

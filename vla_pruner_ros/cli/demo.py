@@ -105,7 +105,7 @@ def start(processes: Processes, options: argparse.Namespace, policy: PolicyFacts
     """Start the robot (that of the first ``task``), the policy and, if wanted, the recorder."""
     from vla_pruner_ros.sim.cameras import camera_topics, image_topic, MAX_SKEW
     lock_step = not options.real_time
-    processes.start('sim_robot', 'vla_pruner_ros.ros.sim_node', ros_arguments({
+    processes.start('sim_robot', 'vla_pruner_ros.robots.node.robot_node', ros_arguments({
         'lock_step': lock_step, 'execution_horizon': options.horizon, 'autostart': False,
         'viewer': options.viewer, 'task': task}))
     checkpoint = os.path.abspath(options.checkpoint) if options.checkpoint else options.policy
@@ -177,7 +177,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     variables = environment(options.domain)
     os.environ.update(variables)  # before the middleware is loaded into this process
     try:
-        from vla_pruner_ros.ros.demo_client import DemoClient
+        from vla_pruner_ros.demo.demo_client import DemoClient
     except ImportError as error:
         from vla_pruner_ros.core.errors import MissingDependencyError
         raise MissingDependencyError(

@@ -150,7 +150,7 @@ def environment(domain: int) -> Dict[str, str]:
     Args:
         domain: ROS_DOMAIN_ID; keeps the demo apart from a robot that is running.
     """
-    from vla_pruner_ros.ros.shipped import process_environment
+    from vla_pruner_ros.runtime.installed_files import process_environment
     return {**os.environ, **process_environment(), 'ROS_DOMAIN_ID': str(domain),
             'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
             # The line length and colours of a log file.

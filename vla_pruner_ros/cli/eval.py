@@ -12,10 +12,8 @@ from pathlib import Path
 import sys
 from typing import Any, Dict, List, Optional, Sequence
 
-from vla_pruner_ros.cli.config import load_parameters
 from vla_pruner_ros.cli.eval_plan import BUDGETS, EPISODES, make_work, PRUNERS, QUICK, Work
 from vla_pruner_ros.cli.eval_time import Meter
-from vla_pruner_ros.cli.progress import Progress
 from vla_pruner_ros.core.errors import ConfigError, VlaPrunerError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation import claims, runner, sweep
@@ -25,6 +23,8 @@ from vla_pruner_ros.evaluation.plan import Plan
 from vla_pruner_ros.evaluation.pools import Inline, MOST_JOBS, Pool, Processes
 from vla_pruner_ros.evaluation.store import Journal, RESUME
 from vla_pruner_ros.evaluation.summary import PolicyRun, Results, summarize
+from vla_pruner_ros.runtime.parameter_reading import load_parameters
+from vla_pruner_ros.runtime.progress_line import Progress
 
 #: One thread per process, because the processes fill the machine.  A new chunk at every control
 #: step, because the simulator's episodes last only 4 to 125 of them.

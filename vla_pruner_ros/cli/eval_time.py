@@ -3,7 +3,7 @@ import sys
 import time
 from typing import Any, Dict
 
-from vla_pruner_ros.cli.progress import Progress
+from vla_pruner_ros.runtime.progress_line import Progress
 
 
 class Meter:

@@ -31,7 +31,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='vla-pruner params', description=__doc__)
     parser.add_argument('--yaml', action='store_true', help='print a parameter file instead')
     if parser.parse_args(argv).yaml:
-        from vla_pruner_ros.ros.parameter_file import render
+        from vla_pruner_ros.runtime.parameter_files import render
         print(render(), end='')
     else:
         print(markdown(), end='')

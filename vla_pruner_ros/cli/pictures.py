@@ -7,7 +7,7 @@ import numpy as np
 
 from vla_pruner_ros.core.errors import MissingDependencyError
 from vla_pruner_ros.core.types import PolicySpec, StepStats
-from vla_pruner_ros.runtime.overlay import draw_overlay, side_by_side
+from vla_pruner_ros.runtime.token_overlay import draw_overlay, side_by_side
 
 HEIGHT = 240  # pixels of a camera picture in the sheet and the video
 BAR = 64  # pixels of text below

@@ -14,15 +14,15 @@ import numpy as np
 from vla_pruner_ros.cli.attention_probe import action_attention
 from vla_pruner_ros.cli.bag import Bag, DISTROS
 from vla_pruner_ros.cli.bag_clock import choose_clock, CLOCKS
-from vla_pruner_ros.cli.config import load_parameters
-from vla_pruner_ros.cli.progress import Progress
 from vla_pruner_ros.cli.replay_run import run, RunResult
 from vla_pruner_ros.cli.report import build_report, summary_table, write_json
 from vla_pruner_ros.cli.wiring import wire
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters, PRUNERS
 from vla_pruner_ros.core.types import PolicySpec
-from vla_pruner_ros.runtime.runner import Tick
+from vla_pruner_ros.runtime.parameter_reading import load_parameters
+from vla_pruner_ros.runtime.policy_runner import Tick
+from vla_pruner_ros.runtime.progress_line import Progress
 
 SHEET_FRAMES = 12
 

@@ -17,7 +17,7 @@ from vla_pruner_ros.cli.wiring import Wiring
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import StepStats
-from vla_pruner_ros.runtime.runner import PolicyRunner, Tick
+from vla_pruner_ros.runtime.policy_runner import PolicyRunner, Tick
 
 SECOND = 10**9
 

@@ -6,8 +6,8 @@ from vla_pruner_ros.cli.bag import Bag
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import PolicySpec
-from vla_pruner_ros.runtime.observations import ObservationCache
-from vla_pruner_ros.runtime.sources import parse_camera_topics, state_sources
+from vla_pruner_ros.runtime.input_mapping import parse_camera_topics, state_sources
+from vla_pruner_ros.runtime.observation_cache import ObservationCache
 
 IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
-from vla_pruner_ros.runtime.commands import Command
+from vla_pruner_ros.runtime.timed_targets import Command
 
 REGISTRY = {
     'sim': 'vla_pruner_ros.evaluation.simulation:Simulation',

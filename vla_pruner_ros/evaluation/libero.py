@@ -17,7 +17,7 @@ from vla_pruner_ros.evaluation.environments import Environment
 from vla_pruner_ros.evaluation.libero_actions import check_actions, commands
 from vla_pruner_ros.evaluation.libero_images import policy_image
 from vla_pruner_ros.evaluation.libero_scene import CAMERAS, INSTALL, proprioception, Scene
-from vla_pruner_ros.runtime.commands import Command
+from vla_pruner_ros.runtime.timed_targets import Command
 from vla_pruner_ros.sim.graphics import find_backend
 
 STATE_NAMES = ('x', 'y', 'z', 'rx', 'ry', 'rz', 'finger_left', 'finger_right')

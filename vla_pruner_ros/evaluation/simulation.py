@@ -10,7 +10,7 @@ import numpy as np
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.evaluation.environments import Environment
-from vla_pruner_ros.runtime.commands import Command, EndEffectorCommand
+from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand
 from vla_pruner_ros.sim.cameras import check_cameras
 from vla_pruner_ros.sim.robots import make_robot
 from vla_pruner_ros.sim.tasks import get_task

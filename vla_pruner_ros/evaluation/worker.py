@@ -17,7 +17,7 @@ from vla_pruner_ros.core.types import StepStats
 from vla_pruner_ros.evaluation.environments import environment_class
 from vla_pruner_ros.evaluation.paths import pack
 from vla_pruner_ros.evaluation.plan import Job
-from vla_pruner_ros.runtime.commands import CommandBuilder
+from vla_pruner_ros.runtime.timed_targets import CommandBuilder
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from std_srvs.srv import Trigger
 
 from vla_pruner_ros.core.errors import ConfigError, VlaPrunerError
 from vla_pruner_ros.core.parameter_table import Parameters
-from vla_pruner_ros.ros.diagnostics import Reporter
-from vla_pruner_ros.ros.parameters import LiveParameters
-from vla_pruner_ros.ros.process import ros_process
+from vla_pruner_ros.ros.diagnostics_publisher import Reporter
+from vla_pruner_ros.ros.live_parameters import LiveParameters
+from vla_pruner_ros.ros.ros_process import ros_process
 
 if TYPE_CHECKING:
     from vla_pruner_ros.core.backend_interface import Backend
-    from vla_pruner_ros.ros.session import Session
+    from vla_pruner_ros.ros.policy_session import Session
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -68,7 +68,7 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and warm up the policy, open its topics; on failure stay unconfigured."""
-        from vla_pruner_ros.ros.session import Session
+        from vla_pruner_ros.ros.policy_session import Session
         try:
             self.live.configured = True  # nothing that shapes the model may change from here on
             self.session = Session(self, self.live, self._load, self._reporter)

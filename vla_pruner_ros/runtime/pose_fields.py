@@ -8,7 +8,7 @@ axes, in that order).
 import math
 from typing import Tuple
 
-from vla_pruner_ros.runtime.streams import Pose
+from vla_pruner_ros.runtime.message_history import Pose
 
 STORED = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 ROTATION_VECTOR = ('rx', 'ry', 'rz')

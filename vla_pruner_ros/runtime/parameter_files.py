@@ -1,6 +1,6 @@
 """Writes ``config/pruned_policy.yaml`` from the parameter table, so that the two cannot differ.
 
-``python -m vla_pruner_ros.ros.parameter_file > config/pruned_policy.yaml``.  No ROS import.
+``python -m vla_pruner_ros.runtime.parameter_files > config/pruned_policy.yaml``.  No ROS import.
 """
 from dataclasses import Field
 import json
@@ -11,7 +11,7 @@ from vla_pruner_ros.core.parameter_table import accepted, GROUPS, table
 
 HEADING = """\
 # Parameters of the node pruned_policy, with their defaults; made from the table in
-# vla_pruner_ros/core/parameter_table.py by `python -m vla_pruner_ros.ros.parameter_file`.
+# vla_pruner_ros/core/parameter_table.py by `python -m vla_pruner_ros.runtime.parameter_files`.
 # "live" ones can be changed while the policy runs: ros2 param set /pruned_policy token_budget 64
 # A list that is empty by default stands in a comment: parameter files cannot hold empty lists.
 /**:

@@ -1,6 +1,6 @@
 """Small containers of newest messages: stamps, time-ordered values, and lost-frame estimates.
 
-Times are nanoseconds.  Nothing here is thread-safe; ``observations.py`` holds the lock.
+Times are nanoseconds.  Nothing here is thread-safe; ``observation_cache.py`` holds the lock.
 """
 from collections import deque
 from typing import Any, Deque, Generic, Optional, Tuple, TypeVar

@@ -25,12 +25,12 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
-from vla_pruner_ros.ros import sim_chunks as chunks
-from vla_pruner_ros.ros import sim_parameters
-from vla_pruner_ros.ros.messages import time_message
-from vla_pruner_ros.ros.process import ros_process
-from vla_pruner_ros.ros.sim_messages import LATCHED, SensorPublishers
-from vla_pruner_ros.ros.sim_world import World
+from vla_pruner_ros.robots import chunk_execution as chunks
+from vla_pruner_ros.robots.episode_world import World
+from vla_pruner_ros.robots.node import robot_parameters as sim_parameters
+from vla_pruner_ros.robots.node.robot_messages import LATCHED, SensorPublishers
+from vla_pruner_ros.ros.message_encoding import time_message
+from vla_pruner_ros.ros.ros_process import ros_process
 from vla_pruner_ros.sim.tasks import CONTROL_DT, get_task
 
 STEP_NS = round(CONTROL_DT * chunks.SECOND)

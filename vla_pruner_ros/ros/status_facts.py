@@ -4,11 +4,11 @@ from typing import Any, Deque, Dict, Mapping, Tuple, TYPE_CHECKING
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import StepStats
-from vla_pruner_ros.ros.shipped import dds_chosen, DDS_PROFILE, shipped_file
+from vla_pruner_ros.runtime.installed_files import dds_chosen, DDS_PROFILE, shipped_file
 
 if TYPE_CHECKING:  # no model code before the node is configured
-    from vla_pruner_ros.ros.session import Session
-    from vla_pruner_ros.runtime.runner import Tick
+    from vla_pruner_ros.ros.policy_session import Session
+    from vla_pruner_ros.runtime.policy_runner import Tick
 
 SECOND = 10**9
 

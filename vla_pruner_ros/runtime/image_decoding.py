@@ -1,7 +1,7 @@
 """sensor_msgs Image / CompressedImage -> (H, W, 3) uint8 RGB, contiguous.
 
 One converter for live messages and bags, so that both give the same pixels on every machine.
-cv_bridge does the encodings for which it proves itself where it is installed (see bridge.py); row
+cv_bridge does the encodings for which it proves itself where it is installed (see cv_bridge_probe.py); row
 padding (``step``), byte order and 4:2:0 layouts are handled here otherwise.  OpenCV, imported when
 first needed, converts YUV and Bayer images and decodes JPEG and PNG.
 Messages are read by attribute: rclpy and rosbags objects both work.
@@ -11,7 +11,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from vla_pruner_ros.core.errors import InputError, MissingDependencyError
-from vla_pruner_ros.runtime.bridge import converter
+from vla_pruner_ros.runtime.cv_bridge_probe import converter
 
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG', b'IEND'

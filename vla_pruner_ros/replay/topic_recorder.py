@@ -16,7 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from vla_pruner_ros.cli.bag import BagWriter
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
-from vla_pruner_ros.ros.process import ros_process
+from vla_pruner_ros.ros.ros_process import ros_process
 
 LOOK_EVERY = 0.2  # seconds between looks at the graph while topics are missing
 DEPTH = 100

@@ -14,8 +14,9 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec, StepStats
-from vla_pruner_ros.ros import messages, qos
-from vla_pruner_ros.runtime.overlay import draw_overlay, side_by_side
+from vla_pruner_ros.ros import message_encoding as messages
+from vla_pruner_ros.ros import qos_profiles as qos
+from vla_pruner_ros.runtime.token_overlay import draw_overlay, side_by_side
 
 FLUSH = Duration(seconds=0.2)
 STILL = (0.0,) * 6

@@ -13,7 +13,7 @@ from trajectory_msgs.msg import (
     MultiDOFJointTrajectoryPoint,
 )
 
-from vla_pruner_ros.runtime.commands import EndEffectorCommand, JointCommand
+from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand, JointCommand
 
 SECOND = 10**9
 

@@ -9,7 +9,7 @@ from typing import Optional
 
 import numpy as np
 
-from vla_pruner_ros.runtime.commands import EndEffectorCommand
+from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand
 
 CLOSING_ZEROS = 5
 

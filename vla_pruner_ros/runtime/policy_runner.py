@@ -15,9 +15,9 @@ from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, InputError, UnsafeActionError, VlaPrunerError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, StepStats
-from vla_pruner_ros.runtime.commands import Command, CommandBuilder, trim
-from vla_pruner_ros.runtime.counters import Counters
-from vla_pruner_ros.runtime.observations import ObservationCache
+from vla_pruner_ros.runtime.observation_cache import ObservationCache
+from vla_pruner_ros.runtime.step_counters import Counters
+from vla_pruner_ros.runtime.timed_targets import Command, CommandBuilder, trim
 
 SECOND = 10**9
 

@@ -11,12 +11,12 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import String
 
-from vla_pruner_ros.ros import qos
-from vla_pruner_ros.ros.facts import Trends
-from vla_pruner_ros.ros.messages import time_message
+from vla_pruner_ros.ros import qos_profiles as qos
+from vla_pruner_ros.ros.message_encoding import time_message
+from vla_pruner_ros.ros.status_facts import Trends
 
 if TYPE_CHECKING:
-    from vla_pruner_ros.ros.session import Session
+    from vla_pruner_ros.ros.policy_session import Session
 
 OK, WARN, ERROR = 0, 1, 2
 LOG_EVERY = 30.0  # seconds between repeats of a warning

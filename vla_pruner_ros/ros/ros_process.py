@@ -8,7 +8,7 @@ from typing import Iterator, List, Optional
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
-from vla_pruner_ros.ros.shipped import process_environment
+from vla_pruner_ros.runtime.installed_files import process_environment
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Proprioception: joint and pose streams -> the policy's state vector at one moment.
 
 The sample nearest to the image's stamp is taken; what is missing, old or not finite is a named
-reason.  Not thread-safe; ``observations.py`` holds the lock.
+reason.  Not thread-safe; ``observation_cache.py`` holds the lock.
 """
 import math
 from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
@@ -9,9 +9,9 @@ from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 import numpy as np
 
 from vla_pruner_ros.core.types import PolicySpec
+from vla_pruner_ros.runtime.input_mapping import StateSource
+from vla_pruner_ros.runtime.message_history import History, Pose
 from vla_pruner_ros.runtime.pose_fields import pose_field
-from vla_pruner_ros.runtime.sources import StateSource
-from vla_pruner_ros.runtime.streams import History, Pose
 
 MIN_QUATERNION_NORM = 0.5  # a quaternion shorter than this is unset or garbage, not rounding
 
@@ -30,7 +30,7 @@ class StateStreams:
         self._joints: Dict[str, History[float]] = {
             source.key: History() for source in sources if source.kind == 'joint'}
         self._poses: History[Pose] = History()
-        # Without a pose topic end-effector chunks stay relative (commands.py says so).
+        # Without a pose topic end-effector chunks stay relative (timed_targets.py says so).
         self._needs_pose = any(source.kind == 'pose' for source in sources) or (
             has_pose and spec.action_kind == 'ee_delta')
 

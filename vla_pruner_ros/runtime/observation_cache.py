@@ -16,10 +16,10 @@ import numpy as np
 from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
-from vla_pruner_ros.runtime.images import to_rgb
-from vla_pruner_ros.runtime.sources import state_sources
-from vla_pruner_ros.runtime.state import StateStreams
-from vla_pruner_ros.runtime.streams import FrameLoss, stamp_of
+from vla_pruner_ros.runtime.image_decoding import to_rgb
+from vla_pruner_ros.runtime.input_mapping import state_sources
+from vla_pruner_ros.runtime.message_history import FrameLoss, stamp_of
+from vla_pruner_ros.runtime.robot_state import StateStreams
 
 SECOND = 10**9
 MAX_INSTRUCTION_CHARACTERS = 4096

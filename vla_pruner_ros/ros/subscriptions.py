@@ -9,9 +9,9 @@ from std_msgs.msg import String
 
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import PolicySpec
-from vla_pruner_ros.ros import qos
-from vla_pruner_ros.runtime.observations import ObservationCache
-from vla_pruner_ros.runtime.sources import parse_camera_topics
+from vla_pruner_ros.ros import qos_profiles as qos
+from vla_pruner_ros.runtime.input_mapping import parse_camera_topics
+from vla_pruner_ros.runtime.observation_cache import ObservationCache
 
 
 class Inputs:

@@ -18,17 +18,17 @@ from vla_pruner_ros.core.action_limits import check_limits
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
-from vla_pruner_ros.ros.diagnostics import Reporter
-from vla_pruner_ros.ros.facts import session_facts, step_facts
-from vla_pruner_ros.ros.inputs import Inputs
-from vla_pruner_ros.ros.parameters import LiveParameters
-from vla_pruner_ros.ros.publishers import Publishers
-from vla_pruner_ros.ros.twist_stream import TwistStream
-from vla_pruner_ros.ros.watchdog import Watchdog
-from vla_pruner_ros.ros.worker import Worker
-from vla_pruner_ros.runtime.commands import EndEffectorCommand
-from vla_pruner_ros.runtime.observations import WAITING
-from vla_pruner_ros.runtime.runner import PolicyRunner, Tick
+from vla_pruner_ros.ros.command_publishers import Publishers
+from vla_pruner_ros.ros.diagnostics_publisher import Reporter
+from vla_pruner_ros.ros.live_parameters import LiveParameters
+from vla_pruner_ros.ros.status_facts import session_facts, step_facts
+from vla_pruner_ros.ros.subscriptions import Inputs
+from vla_pruner_ros.runtime.inference_thread import Worker
+from vla_pruner_ros.runtime.observation_cache import WAITING
+from vla_pruner_ros.runtime.policy_runner import PolicyRunner, Tick
+from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand
+from vla_pruner_ros.runtime.twist_stream import TwistStream
+from vla_pruner_ros.runtime.watchdog import Watchdog
 
 SECOND = 10**9
 HEARTBEAT = 1 / 30  # seconds; velocity controllers want 20 Hz or more
