@@ -22,8 +22,8 @@ from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 from launch import LaunchDescription
 from vla_pruner_ros.backends.shipped_policies import policy_facts
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.robots.camera_topics import camera_topics, MAX_SKEW
 from vla_pruner_ros.runtime.installed_files import process_environment, shipped_file
-from vla_pruner_ros.sim.cameras import camera_topics, MAX_SKEW
 
 # name: (default, type of the robot's parameter, words)
 ROBOT = {

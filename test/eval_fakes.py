@@ -15,13 +15,13 @@ import numpy as np
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation
-from vla_pruner_ros.evaluation import runner
-from vla_pruner_ros.evaluation.environments import Environment
-from vla_pruner_ros.evaluation.methods import Variant
-from vla_pruner_ros.evaluation.paths import pack
-from vla_pruner_ros.evaluation.plan import FIRST_SEED, Job, Plan
-from vla_pruner_ros.evaluation.pools import Inline, Pool, Processes
-from vla_pruner_ros.evaluation.store import Journal
+from vla_pruner_ros.evaluation.environments.environment_interface import Environment
+from vla_pruner_ros.evaluation.plan.episode_plan import FIRST_SEED, Job, Plan
+from vla_pruner_ros.evaluation.plan.method_variants import Variant
+from vla_pruner_ros.evaluation.running import episode_scheduler as runner
+from vla_pruner_ros.evaluation.running.episode_journal import Journal
+from vla_pruner_ros.evaluation.running.hand_paths import pack
+from vla_pruner_ros.evaluation.running.process_pools import Inline, Pool, Processes
 
 VARIANTS = (Variant(), Variant('random', 4), Variant('vla_pruner', 4))
 WORKER = 'eval_fakes:FakeWorker'

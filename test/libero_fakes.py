@@ -106,7 +106,7 @@ class Suite:
 
 def install(monkeypatch: Any) -> None:
     """Make ``import libero`` find this one."""
-    from vla_pruner_ros.evaluation.libero_tasks import SUITES
+    from vla_pruner_ros.evaluation.environments.libero.libero_tasks import SUITES
     FakeEnv.made = []
     parts: Dict[str, Dict[str, Any]] = {
         'libero': {}, 'libero.libero': {'get_libero_path': lambda name: f'/libero/{name}'},
@@ -118,7 +118,7 @@ def install(monkeypatch: Any) -> None:
         module.__spec__ = ModuleSpec(name, None)
         module.__dict__.update(attributes)
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr('vla_pruner_ros.evaluation.libero_scene.choose_backend', lambda: 'none')
+    monkeypatch.setattr('vla_pruner_ros.evaluation.environments.libero.libero_scene.choose_backend', lambda: 'none')
     monkeypatch.setattr(FakeEnv, 'solved_after', 10**6)
     install_jpeg(monkeypatch)
 

@@ -14,11 +14,11 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
+from vla_pruner_ros.robots.metaworld.metaworld_robot import RobotObservation, StepResult
 from vla_pruner_ros.robots.node.robot_messages import LATCHED, SENSOR
 from vla_pruner_ros.robots.node.robot_node import STEP_NS
+from vla_pruner_ros.robots.tasks import get_task
 from vla_pruner_ros.ros import message_encoding as messages
-from vla_pruner_ros.sim.robot import RobotObservation, StepResult
-from vla_pruner_ros.sim.tasks import get_task
 
 DEADLINE = 90.0  # seconds; a busy machine takes long to build a real robot
 
@@ -84,7 +84,7 @@ class FakeRobot:
 
 
 def make_fake(task: str, seed: int, image_size: int = 224) -> FakeRobot:
-    """Stand in for ``sim.robots.make_robot``."""
+    """Stand in for ``robot_for_task.make_robot``."""
     return FakeRobot(task, seed, image_size)
 
 

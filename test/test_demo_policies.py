@@ -11,7 +11,7 @@ from vla_pruner_ros.backends import shipped_policies as shipped
 from vla_pruner_ros.cli.demo import parse
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
-from vla_pruner_ros.sim.cameras import camera_topics, cameras_of, check_cameras
+from vla_pruner_ros.robots.camera_topics import camera_topics, cameras_of, check_cameras
 
 
 @pytest.fixture
@@ -97,6 +97,6 @@ def test_a_robot_without_a_camera_of_the_policy_is_refused_with_both_lists():
 def test_asking_needs_no_torch():
     done = subprocess.run(
         [sys.executable, '-c', 'import sys; from vla_pruner_ros.backends.shipped_policies import '
-         'policy_facts; import vla_pruner_ros.sim.cameras; import vla_pruner_ros.cli.demo; '
-         'policy_facts(""); sys.exit("torch" in sys.modules)'], timeout=60)
+         'policy_facts; import vla_pruner_ros.robots.camera_topics; '
+         'import vla_pruner_ros.cli.demo; policy_facts(""); sys.exit("torch" in sys.modules)'], timeout=60)
     assert done.returncode == 0

@@ -6,7 +6,13 @@ import random
 import numpy as np
 import pytest
 
-from vla_pruner_ros.evaluation.blocks import (
+from vla_pruner_ros.evaluation.statistics.intervals import (
+    difference_interval,
+    mcnemar,
+    Pairs,
+    wilson,
+)
+from vla_pruner_ros.evaluation.statistics.policy_blocks import (
     Blocks,
     design_effect,
     over_policies,
@@ -14,7 +20,6 @@ from vla_pruner_ros.evaluation.blocks import (
     sign_flip,
     student95,
 )
-from vla_pruner_ros.evaluation.stats import difference_interval, mcnemar, Pairs, wilson
 
 CELLS = {'both': (1, 1), 'first': (1, 0), 'second': (0, 1), 'neither': (0, 0)}
 

@@ -6,14 +6,16 @@ from fakes import FakeBackend
 import numpy as np
 import pytest
 
-from vla_pruner_ros.cli.eval_time import Meter
 from vla_pruner_ros.cli.main import main
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
-from vla_pruner_ros.evaluation import claims, report, sweep
-from vla_pruner_ros.evaluation.methods import parse_method
-from vla_pruner_ros.evaluation.paths import pack
-from vla_pruner_ros.evaluation.summary import PolicyRun, Results, summarize
+from vla_pruner_ros.evaluation.plan import published_claims as claims
+from vla_pruner_ros.evaluation.plan import reuse_sweep as sweep
+from vla_pruner_ros.evaluation.plan.method_variants import parse_method
+from vla_pruner_ros.evaluation.report import evaluation_report as report
+from vla_pruner_ros.evaluation.report.evaluation_summary import PolicyRun, Results, summarize
+from vla_pruner_ros.evaluation.running.hand_paths import pack
+from vla_pruner_ros.evaluation.running.time_estimate import Meter
 
 TASKS = ('a', 'b')
 REVERSED = 'vla_pruner/reversed_decay=True 2'
@@ -180,7 +182,7 @@ def test_a_sweep_and_the_claims_it_serves(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr('vla_pruner_ros.backends.load_backend', lambda parameters: FakeBackend())
     words = ['eval', '--env', 'eval_fakes:Line', '--tasks', 'a,b', '--jobs', '1', '--no-plots',
              '--episodes', '1', '--out', str(tmp_path)]
-    monkeypatch.setattr('vla_pruner_ros.cli.eval_plan.SWEEP', {
+    monkeypatch.setattr('vla_pruner_ros.evaluation.plan.requested_work.SWEEP', {
         'pruners': ','.join(sweep.METHODS[:2]).replace('flashvla', 'random'), 'budgets': '50%',
         'episodes': 1})  # the fake policy has no hidden states for FlashVLA
     assert main([*words, '--sweep-reuse']) == 0
@@ -197,7 +199,7 @@ def test_a_sweep_and_the_claims_it_serves(tmp_path, monkeypatch, capsys):
 
 def test_the_whole_time_is_told_once_every_variant_has_run(capsys, monkeypatch):
     clock = iter(range(100, 1000, 10))
-    monkeypatch.setattr('vla_pruner_ros.cli.eval_time.time.monotonic', lambda: next(clock))
+    monkeypatch.setattr('vla_pruner_ros.evaluation.running.time_estimate.time.monotonic', lambda: next(clock))
     shown = []
 
     class Line:

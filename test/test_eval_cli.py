@@ -5,13 +5,13 @@ import sys
 from fakes import FakeBackend
 import pytest
 
-from vla_pruner_ros.cli import eval as command
-from vla_pruner_ros.cli.eval_time import duration
 from vla_pruner_ros.cli.main import main
 from vla_pruner_ros.core.errors import MissingDependencyError
-from vla_pruner_ros.evaluation.claims import choose, variants
-from vla_pruner_ros.evaluation.pools import MOST_JOBS
-from vla_pruner_ros.evaluation.ray_pool import RayActors
+from vla_pruner_ros.evaluation import run_evaluation as command
+from vla_pruner_ros.evaluation.plan.published_claims import choose, variants
+from vla_pruner_ros.evaluation.running.process_pools import MOST_JOBS
+from vla_pruner_ros.evaluation.running.ray_pool import RayActors
+from vla_pruner_ros.evaluation.running.time_estimate import duration
 
 COMMON = ['--env', 'eval_fakes:Line', '--tasks', 'a,b', '--jobs', '1', '--no-plots']
 SMALL = ['--pruners', 'random,action_only', '--budgets', 'all,50%', '--episodes', '3']

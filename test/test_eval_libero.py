@@ -6,11 +6,12 @@ import pytest
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.core.types import ActionChunk, CameraSpec
-from vla_pruner_ros.evaluation import libero, libero_tasks
-from vla_pruner_ros.evaluation.environments import environment_class
-from vla_pruner_ros.evaluation.libero import Libero
-from vla_pruner_ros.evaluation.libero_scene import rotation_vector
-from vla_pruner_ros.evaluation.plan import FIRST_SEED
+from vla_pruner_ros.evaluation.environments.environment_interface import environment_class
+from vla_pruner_ros.evaluation.environments.libero import libero_environment as libero
+from vla_pruner_ros.evaluation.environments.libero import libero_tasks
+from vla_pruner_ros.evaluation.environments.libero.libero_environment import Libero
+from vla_pruner_ros.evaluation.environments.libero.libero_scene import rotation_vector
+from vla_pruner_ros.evaluation.plan.episode_plan import FIRST_SEED
 
 TASK = 'libero_spatial/3'
 NAMES = ('dx', 'dy', 'dz', 'drx', 'dry', 'drz', 'gripper')

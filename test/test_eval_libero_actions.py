@@ -15,11 +15,11 @@ from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.cli.main import main
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk
-from vla_pruner_ros.evaluation import libero_tasks
-from vla_pruner_ros.evaluation.libero_actions import commands, FULL_SCALE
-from vla_pruner_ros.evaluation.methods import Variant
-from vla_pruner_ros.evaluation.plan import FIRST_SEED, Job
-from vla_pruner_ros.evaluation.worker import EpisodeWorker, WorkerSetup
+from vla_pruner_ros.evaluation.environments.libero import libero_tasks
+from vla_pruner_ros.evaluation.environments.libero.libero_actions import commands, FULL_SCALE
+from vla_pruner_ros.evaluation.plan.episode_plan import FIRST_SEED, Job
+from vla_pruner_ros.evaluation.plan.method_variants import Variant
+from vla_pruner_ros.evaluation.running.episode_worker import EpisodeWorker, WorkerSetup
 
 KEY = 'libero_spatial_no_noops'
 SPEC = make_spec(action_names=('dx', 'dy', 'dz', 'drx', 'dry', 'drz', 'gripper'),

@@ -4,7 +4,7 @@ from parity import cases
 import pytest
 from skipped import shared_file
 
-from vla_pruner_ros.evaluation.libero_images import (
+from vla_pruner_ros.evaluation.environments.libero.libero_images import (
     jpeg_round_trip,
     lanczos3,
     policy_image,

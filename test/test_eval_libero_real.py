@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from skipped import shared_file
 
-from vla_pruner_ros.evaluation.libero_images import policy_image
-from vla_pruner_ros.evaluation.libero_scene import proprioception, Scene
+from vla_pruner_ros.evaluation.environments.libero.libero_images import policy_image
+from vla_pruner_ros.evaluation.environments.libero.libero_scene import proprioception, Scene
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip('mujoco')
 
-from vla_pruner_ros.cli.eval import main  # noqa: E402
+from vla_pruner_ros.evaluation.run_evaluation import main  # noqa: E402
 
 
 def test_at_a_sixteenth_of_the_tokens_only_the_method_that_looks_solves_the_task(tmp_path):

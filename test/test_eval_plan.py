@@ -11,9 +11,14 @@ import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
-from vla_pruner_ros.evaluation.methods import cross, parse_budget, parse_method, Variant
-from vla_pruner_ros.evaluation.paths import deviation, pack, unpack
-from vla_pruner_ros.evaluation.plan import files_digest, FIRST_SEED, Plan, seeds
+from vla_pruner_ros.evaluation.plan.episode_plan import files_digest, FIRST_SEED, Plan, seeds
+from vla_pruner_ros.evaluation.plan.method_variants import (
+    cross,
+    parse_budget,
+    parse_method,
+    Variant,
+)
+from vla_pruner_ros.evaluation.running.hand_paths import deviation, pack, unpack
 
 BASE = Parameters()
 
@@ -96,7 +101,7 @@ def test_the_digest_does_not_depend_on_the_process():
 
 def test_evaluation_seeds_were_never_trained_on():
     pytest.importorskip('metaworld')
-    from vla_pruner_ros.sim.collect import FIRST_EVALUATION_SEED
+    from vla_pruner_ros.training.collect_demonstrations import FIRST_EVALUATION_SEED
     assert FIRST_SEED == FIRST_EVALUATION_SEED
     assert seeds(3) == (900000, 900001, 900002)
     for episodes, first in ((0, FIRST_SEED), (-1, FIRST_SEED), (3, FIRST_SEED - 1),

@@ -6,9 +6,9 @@ import eval_fakes
 from fakes import FakeBackend
 import pytest
 
-from vla_pruner_ros.cli.eval_plan import short_names
 from vla_pruner_ros.cli.main import main
-from vla_pruner_ros.evaluation.store import NAME
+from vla_pruner_ros.evaluation.plan.requested_work import short_names
+from vla_pruner_ros.evaluation.running.episode_journal import NAME
 
 NAMES = ('run/s1', 'run/s2', 'run/s3')
 WORDS = ['--env', 'eval_fakes:Line', '--tasks', 'a,b', '--jobs', '1', '--pruners',

@@ -9,9 +9,9 @@ import pytest
 ray = pytest.importorskip('ray')
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError  # noqa: E402
-from vla_pruner_ros.evaluation import runner  # noqa: E402
-from vla_pruner_ros.evaluation.ray_pool import RayActors  # noqa: E402
-from vla_pruner_ros.evaluation.store import Journal  # noqa: E402
+from vla_pruner_ros.evaluation.running import episode_scheduler as runner
+from vla_pruner_ros.evaluation.running.episode_journal import Journal  # noqa: E402
+from vla_pruner_ros.evaluation.running.ray_pool import RayActors  # noqa: E402
 
 HERE = Path(__file__).parent
 NODE = {'num_cpus': 1, 'object_store_memory': 100 * 2**20}

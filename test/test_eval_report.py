@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from vla_pruner_ros.core.parameter_table import Parameters
-from vla_pruner_ros.evaluation import claims, report
-from vla_pruner_ros.evaluation.methods import parse_method, Variant
-from vla_pruner_ros.evaluation.paths import pack
-from vla_pruner_ros.evaluation.plots import lines
-from vla_pruner_ros.evaluation.summary import PolicyRun, Results, summarize
+from vla_pruner_ros.evaluation.plan import published_claims as claims
+from vla_pruner_ros.evaluation.plan.method_variants import parse_method, Variant
+from vla_pruner_ros.evaluation.report import evaluation_report as report
+from vla_pruner_ros.evaluation.report.evaluation_plots import lines
+from vla_pruner_ros.evaluation.report.evaluation_summary import PolicyRun, Results, summarize
+from vla_pruner_ros.evaluation.running.hand_paths import pack
 
 PLAN = make_plan()
 SOLVED = {'unpruned': 9, 'random 4': 3, 'vla_pruner 4': 8}  # of 10 seeds, for both tasks

@@ -11,8 +11,8 @@ from eval_fakes import drive, GATED_SEED, make_plan, row_of, VARIANTS
 import pytest
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError
-from vla_pruner_ros.evaluation import runner
-from vla_pruner_ros.evaluation.store import Journal, NAME
+from vla_pruner_ros.evaluation.running import episode_scheduler as runner
+from vla_pruner_ros.evaluation.running.episode_journal import Journal, NAME
 
 HERE = Path(__file__).parent
 SMALL = make_plan(seeds=make_plan().seeds[:2])

@@ -4,7 +4,13 @@ from math import comb
 
 import pytest
 
-from vla_pruner_ros.evaluation.stats import difference_interval, holm, mcnemar, Pairs, wilson
+from vla_pruner_ros.evaluation.statistics.intervals import (
+    difference_interval,
+    holm,
+    mcnemar,
+    Pairs,
+    wilson,
+)
 
 
 @pytest.mark.parametrize('solved, total, low, high', [

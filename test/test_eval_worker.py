@@ -6,12 +6,12 @@ import pytest
 
 from vla_pruner_ros.core.errors import AnswerError, ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
-from vla_pruner_ros.evaluation.environments import environment_class
-from vla_pruner_ros.evaluation.methods import Variant
-from vla_pruner_ros.evaluation.paths import unpack
-from vla_pruner_ros.evaluation.plan import Job
-from vla_pruner_ros.evaluation.pools import Inline, Processes
-from vla_pruner_ros.evaluation.worker import EpisodeWorker, WorkerSetup
+from vla_pruner_ros.evaluation.environments.environment_interface import environment_class
+from vla_pruner_ros.evaluation.plan.episode_plan import Job
+from vla_pruner_ros.evaluation.plan.method_variants import Variant
+from vla_pruner_ros.evaluation.running.episode_worker import EpisodeWorker, WorkerSetup
+from vla_pruner_ros.evaluation.running.hand_paths import unpack
+from vla_pruner_ros.evaluation.running.process_pools import Inline, Processes
 
 LINE = 'eval_fakes:Line'
 BASE = Parameters(execution_horizon=1, temporal_window=2, pruner='none', token_budget=0)
@@ -138,7 +138,7 @@ def test_the_robot_of_a_task_must_have_the_cameras_of_the_policy():
     from vla_pruner_ros.core.types import CameraSpec
     simulation = environment_class('sim')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('vla_pruner_ros.evaluation.simulation.make_robot', make_fake)
+        patch.setattr('vla_pruner_ros.evaluation.environments.simulated_robot.make_robot', make_fake)
         corner = simulation(make_spec())
         corner.start('reach-v3', 0)
         with pytest.raises(ConfigError, match=r"'fake' needs camera\(s\) corner; task "

@@ -12,13 +12,13 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from vla_pruner_ros.core.types import CameraSpec
+from vla_pruner_ros.robots.camera_topics import camera_topics, cameras_of, image_topic
 from vla_pruner_ros.robots.episode_world import World
 from vla_pruner_ros.robots.node import robot_node as sim_node
 from vla_pruner_ros.robots.node.robot_messages import SENSOR
 from vla_pruner_ros.robots.node.robot_node import SimNode
+from vla_pruner_ros.robots.robot_for_task import make_robot
 from vla_pruner_ros.ros.policy_node import PolicyNode
-from vla_pruner_ros.sim.cameras import camera_topics, cameras_of, image_topic
-from vla_pruner_ros.sim.robots import make_robot
 
 TWO = make_spec(cameras=(CameraSpec('front', 8, 8), CameraSpec('wrist', 8, 8)))
 TOPICS = [image_topic(camera) for camera in ('front', 'wrist')]

@@ -4,11 +4,11 @@ import pytest
 
 pytest.importorskip('mujoco')
 
-from vla_pruner_ros.sim.collect import collect, record_episode  # noqa: E402
-from vla_pruner_ros.sim.dataset import Demonstrations  # noqa: E402
-from vla_pruner_ros.sim.labels import frame_labels, HAND, OBJECTS, TARGETS  # noqa: E402
-from vla_pruner_ros.sim.robots import make_robot  # noqa: E402
-from vla_pruner_ros.sim.tabletop.objects import COLOURS, RGB  # noqa: E402
+from vla_pruner_ros.robots.robot_for_task import make_robot  # noqa: E402
+from vla_pruner_ros.robots.tabletop.tabletop_objects import COLOURS, RGB  # noqa: E402
+from vla_pruner_ros.training.collect_demonstrations import collect, record_episode  # noqa: E402
+from vla_pruner_ros.training.demonstration_dataset import Demonstrations  # noqa: E402
+from vla_pruner_ros.training.frame_labels import frame_labels, HAND, OBJECTS, TARGETS  # noqa: E402
 
 
 @pytest.fixture(scope='module')

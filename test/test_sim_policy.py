@@ -9,11 +9,11 @@ pytest.importorskip('metaworld')
 
 from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, WEIGHTS_FOLDER  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
-from vla_pruner_ros.sim import evaluate as evaluation  # noqa: E402
-from vla_pruner_ros.sim.evaluate import predict, run_episode, run_part, wilson  # noqa: E402
-from vla_pruner_ros.sim.gate import verdict  # noqa: E402
-from vla_pruner_ros.sim.robot import SimulatedRobot  # noqa: E402
-from vla_pruner_ros.sim.selection import choose, visual_attention  # noqa: E402
+from vla_pruner_ros.robots.metaworld.metaworld_robot import SimulatedRobot  # noqa: E402
+from vla_pruner_ros.training import success_rate as evaluation
+from vla_pruner_ros.training.discrimination_gate import verdict  # noqa: E402
+from vla_pruner_ros.training.gate_selection import choose, visual_attention  # noqa: E402
+from vla_pruner_ros.training.success_rate import predict, run_episode, run_part, wilson  # noqa: E402
 
 SEEDS = (900_000, 900_001, 900_002)
 

@@ -6,15 +6,15 @@ pytest.importorskip('metaworld')
 
 from vla_pruner_ros.backends.pocket.pocket_model import load_pocket  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, UnsafeActionError  # noqa: E402
-from vla_pruner_ros.sim import graphics  # noqa: E402
-from vla_pruner_ros.sim.collect import (  # noqa: E402
+from vla_pruner_ros.robots import offscreen_rendering as graphics
+from vla_pruner_ros.robots.metaworld.metaworld_robot import SimulatedRobot  # noqa: E402
+from vla_pruner_ros.robots.tasks import get_task  # noqa: E402
+from vla_pruner_ros.training.collect_demonstrations import (  # noqa: E402
     collect,
     FIRST_EVALUATION_SEED,
     record_episode,
 )
-from vla_pruner_ros.sim.dataset import Demonstrations  # noqa: E402
-from vla_pruner_ros.sim.robot import SimulatedRobot  # noqa: E402
-from vla_pruner_ros.sim.tasks import get_task  # noqa: E402
+from vla_pruner_ros.training.demonstration_dataset import Demonstrations  # noqa: E402
 
 
 @pytest.fixture(scope='module')

@@ -5,11 +5,11 @@ import pytest
 pytest.importorskip('mujoco')
 
 from vla_pruner_ros.core.errors import ConfigError, UnsafeActionError  # noqa: E402
-from vla_pruner_ros.sim.robots import make_robot  # noqa: E402
-from vla_pruner_ros.sim.tabletop import arm  # noqa: E402
-from vla_pruner_ros.sim.tabletop.objects import RGB  # noqa: E402
-from vla_pruner_ros.sim.tabletop.robot import TabletopRobot  # noqa: E402
-from vla_pruner_ros.sim.tasks import get_task, TABLETOP_TASKS, TASKS  # noqa: E402
+from vla_pruner_ros.robots.robot_for_task import make_robot  # noqa: E402
+from vla_pruner_ros.robots.tabletop import arm_kinematics as arm
+from vla_pruner_ros.robots.tabletop.tabletop_objects import RGB  # noqa: E402
+from vla_pruner_ros.robots.tabletop.tabletop_robot import TabletopRobot  # noqa: E402
+from vla_pruner_ros.robots.tasks import get_task, TABLETOP_TASKS, TASKS  # noqa: E402
 
 
 @pytest.fixture(scope='module')

@@ -7,9 +7,9 @@ pytest.importorskip('mujoco')
 
 from vla_pruner_ros.backends.pocket.pocket_model import load_pocket  # noqa: E402
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder  # noqa: E402
-from vla_pruner_ros.sim.evaluate import predict, run_episode  # noqa: E402
-from vla_pruner_ros.sim.robots import make_robot  # noqa: E402
-from vla_pruner_ros.sim.tasks import get_task, TABLETOP_TASKS  # noqa: E402
+from vla_pruner_ros.robots.robot_for_task import make_robot  # noqa: E402
+from vla_pruner_ros.robots.tasks import get_task, TABLETOP_TASKS  # noqa: E402
+from vla_pruner_ros.training.success_rate import predict, run_episode  # noqa: E402
 
 FOLDER = checkpoint_folder('tabletop')
 FIRST_SEED = 900_000

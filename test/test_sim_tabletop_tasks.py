@@ -6,8 +6,10 @@ import pytest
 
 pytest.importorskip('mujoco')
 
-from vla_pruner_ros.sim.tabletop import episodes, experts  # noqa: E402
-from vla_pruner_ros.sim.tabletop.objects import (  # noqa: E402
+from vla_pruner_ros.robots.tabletop import episode_placements as episodes
+from vla_pruner_ros.robots.tabletop import tabletop_expert as experts
+from vla_pruner_ros.robots.tabletop.success_rules import HOLD_STEPS  # noqa: E402
+from vla_pruner_ros.robots.tabletop.tabletop_objects import (  # noqa: E402
     BOWL,
     COLOURS,
     CUBE,
@@ -17,9 +19,8 @@ from vla_pruner_ros.sim.tabletop.objects import (  # noqa: E402
     SHAPES,
     touch_points,
 )
-from vla_pruner_ros.sim.tabletop.robot import TabletopRobot  # noqa: E402
-from vla_pruner_ros.sim.tabletop.rules import HOLD_STEPS  # noqa: E402
-from vla_pruner_ros.sim.tasks import TABLETOP_TASKS  # noqa: E402
+from vla_pruner_ros.robots.tabletop.tabletop_robot import TabletopRobot  # noqa: E402
+from vla_pruner_ros.robots.tasks import TABLETOP_TASKS  # noqa: E402
 
 TOUCH_TASKS = [name for name in TABLETOP_TASKS if name not in ('pick-colour', 'place-bowl')]
 

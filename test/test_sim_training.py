@@ -10,16 +10,16 @@ pytest.importorskip('mujoco')
 
 from vla_pruner_ros.backends.pocket.pocket_model import load_pocket  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
-from vla_pruner_ros.sim import train  # noqa: E402
-from vla_pruner_ros.sim.dataset import Demonstrations  # noqa: E402
-from vla_pruner_ros.sim.losses import (  # noqa: E402
+from vla_pruner_ros.robots.tasks import get_task  # noqa: E402
+from vla_pruner_ros.training import train_policy as train
+from vla_pruner_ros.training.demonstration_dataset import Demonstrations  # noqa: E402
+from vla_pruner_ros.training.train_policy import make_config, Schedule, Trainer  # noqa: E402
+from vla_pruner_ros.training.training_losses import (  # noqa: E402
     choose_tokens,
     encode_patches,
     patch_offsets,
     policy_losses,
 )
-from vla_pruner_ros.sim.tasks import get_task  # noqa: E402
-from vla_pruner_ros.sim.train import make_config, Schedule, Trainer  # noqa: E402
 
 TASKS = ('reach-v3', 'push-v3')
 ROWS = 12

@@ -80,7 +80,7 @@ def check(options: argparse.Namespace
         ConfigError: something is not usable; names it and what is accepted.
         MissingDependencyError: matplotlib is missing.
     """
-    from vla_pruner_ros.sim.cameras import cameras_of, check_cameras
+    from vla_pruner_ros.robots.camera_topics import cameras_of, check_cameras
     name = options.checkpoint or options.policy
     policy = policy_facts(name)
     tasks = ([task.strip() for task in options.tasks.split(',')] if options.tasks
@@ -103,7 +103,7 @@ def check(options: argparse.Namespace
 def start(processes: Processes, options: argparse.Namespace, policy: PolicyFacts,
           task: str) -> None:
     """Start the robot (that of the first ``task``), the policy and, if wanted, the recorder."""
-    from vla_pruner_ros.sim.cameras import camera_topics, image_topic, MAX_SKEW
+    from vla_pruner_ros.robots.camera_topics import camera_topics, image_topic, MAX_SKEW
     lock_step = not options.real_time
     processes.start('sim_robot', 'vla_pruner_ros.robots.node.robot_node', ros_arguments({
         'lock_step': lock_step, 'execution_horizon': options.horizon, 'autostart': False,

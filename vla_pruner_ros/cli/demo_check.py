@@ -11,7 +11,7 @@ import sys
 from typing import List, Optional, Tuple
 
 RENDER = """
-from vla_pruner_ros.sim import graphics
+from vla_pruner_ros.robots import offscreen_rendering as graphics
 graphics.choose_backend()
 import mujoco
 model = mujoco.MjModel.from_xml_string("<mujoco><worldbody/></mujoco>")

@@ -9,9 +9,9 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
-from vla_pruner_ros.sim.robot import ACTION_SCALE, RobotObservation
-from vla_pruner_ros.sim.robots import make_robot
-from vla_pruner_ros.sim.tasks import get_task
+from vla_pruner_ros.robots.metaworld.metaworld_robot import ACTION_SCALE, RobotObservation
+from vla_pruner_ros.robots.robot_for_task import make_robot
+from vla_pruner_ros.robots.tasks import get_task
 
 OPEN, CLOSED = -1.0, 1.0  # the simulator's own gripper action
 

@@ -2,8 +2,8 @@
 
 cv_bridge exists only in ROS installations, and some combinations with OpenCV 5, NumPy 2 or
 big-endian images are broken.  So each encoding is tried once on a tiny padded image and handed to
-cv_bridge only if every pixel comes out as ``image_decoding.py`` has it: images on a robot and in a replay
-elsewhere stay the same.  Knows nothing about compressed images.
+cv_bridge only if every pixel comes out as ``image_decoding.py`` has it: images on a robot and in a
+replay elsewhere stay the same.  Knows nothing about compressed images.
 """
 from functools import lru_cache
 from types import SimpleNamespace

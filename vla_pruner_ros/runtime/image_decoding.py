@@ -1,9 +1,10 @@
 """sensor_msgs Image / CompressedImage -> (H, W, 3) uint8 RGB, contiguous.
 
 One converter for live messages and bags, so that both give the same pixels on every machine.
-cv_bridge does the encodings for which it proves itself where it is installed (see cv_bridge_probe.py); row
-padding (``step``), byte order and 4:2:0 layouts are handled here otherwise.  OpenCV, imported when
-first needed, converts YUV and Bayer images and decodes JPEG and PNG.
+cv_bridge does the encodings for which it proves itself where it is installed (see
+cv_bridge_probe.py); row padding (``step``), byte order and 4:2:0 layouts are handled here
+otherwise.  OpenCV, imported when first needed, converts YUV and Bayer images and decodes JPEG and
+PNG.
 Messages are read by attribute: rclpy and rosbags objects both work.
 """
 from typing import Any, Dict, NamedTuple, Optional, Tuple

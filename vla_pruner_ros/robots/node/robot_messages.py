@@ -10,7 +10,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 
 from vla_pruner_ros.core.errors import MissingDependencyError
-from vla_pruner_ros.sim.cameras import image_topic
+from vla_pruner_ros.robots.camera_topics import image_topic
 
 BASE_FRAME = 'base'
 GRIPPER = 'gripper'

@@ -29,9 +29,9 @@ from vla_pruner_ros.robots import chunk_execution as chunks
 from vla_pruner_ros.robots.episode_world import World
 from vla_pruner_ros.robots.node import robot_parameters as sim_parameters
 from vla_pruner_ros.robots.node.robot_messages import LATCHED, SensorPublishers
+from vla_pruner_ros.robots.tasks import CONTROL_DT, get_task
 from vla_pruner_ros.ros.message_encoding import time_message
 from vla_pruner_ros.ros.ros_process import ros_process
-from vla_pruner_ros.sim.tasks import CONTROL_DT, get_task
 
 STEP_NS = round(CONTROL_DT * chunks.SECOND)
 FORGET_PATIENCE = 2.0  # seconds until a policy that does not answer is no longer waited for

@@ -5,7 +5,7 @@ from typing import Any, Tuple
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
-from vla_pruner_ros.sim.tasks import TASKS
+from vla_pruner_ros.robots.tasks import TASKS
 
 
 @dataclass(frozen=True)

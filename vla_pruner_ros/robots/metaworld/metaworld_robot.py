@@ -1,0 +1,305 @@
+"""The simulated robot: a Sawyer arm in MuJoCo (Meta-World), stepped at 20 Hz.
+
+One ``apply`` is one control step of 50 ms: the same action for four Meta-World steps of 12.5 ms.
+This file knows no policy and no ROS.  An OpenGL context belongs to the thread that made
+it: call ``observe`` always from the same thread (the first call makes the context).
+"""
+import atexit
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+
+from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, UnsafeActionError
+from vla_pruner_ros.robots import offscreen_rendering as graphics
+from vla_pruner_ros.robots.metaworld import metaworld_camera as geometry
+from vla_pruner_ros.robots.tasks import get_task, SUBSTEPS, Task
+
+CAMERA = 'corner'
+ARM_JOINTS = tuple(f'right_j{i}' for i in range(7))
+FINGER_JOINTS = ('r_close', 'l_close')
+ACTION_SCALE = 0.01 * SUBSTEPS  # metres the hand target moves per control step at action 1
+GOAL_IS_TARGET = ('reach-v3',)  # elsewhere the object is what the hand must find
+GOAL_IS_SECOND = ('push-v3',)  # the hand must find the object, then the goal
+
+
+@dataclass(frozen=True)
+class RobotObservation:
+    """What the robot's sensors say at one instant.
+
+    Attributes:
+        images: camera name -> RGB image (H, W, 3) uint8.
+        ee_position: hand position (3,) in metres, world frame.
+        gripper_opening: distance of the fingers as a share of 0.1 m, 0 closed to 1 open.
+        joint_names: seven arm joints, then two finger joints.
+        joint_positions: (9,) radians for the arm, metres for the fingers.
+        time: simulated seconds since the reset.
+    """
+
+    images: Dict[str, np.ndarray]
+    ee_position: np.ndarray
+    gripper_opening: float
+    joint_names: Tuple[str, ...]
+    joint_positions: np.ndarray
+    time: float
+
+    @property
+    def state(self) -> np.ndarray:
+        """Proprioception of the shipped policy (4,): hand position and gripper opening."""
+        return np.append(self.ee_position, self.gripper_opening).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Outcome of one control step.
+
+    Attributes:
+        success: the task has been solved in this episode (stays true until the reset).
+        step: control steps since the reset.
+        truncated: the task's step limit is reached; only ``reset`` is accepted now.
+    """
+
+    success: bool
+    step: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Privileged:
+    """What only experts and training labels may know of an instant.
+
+    Attributes:
+        targets: (2, 3) metres, what the hand must find now and next (both the same where there is
+            only one).
+        objects: (M, 3) metres, centres of all objects.
+        colours: (M,) class of each object's colour as now seen, -1 where unknown.
+        shapes: (M,) class of each object's shape, -1 where unknown.
+        held: the named object is between the closed fingers (always False where no expert asks).
+    """
+
+    targets: np.ndarray
+    objects: np.ndarray
+    colours: np.ndarray
+    shapes: np.ndarray
+    held: bool = False
+
+
+def checked_seed(seed: int) -> int:
+    """The seed of an episode as an int.
+
+    Raises:
+        ConfigError: it is not an integer in 0..2**31-1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) \
+            or not 0 <= seed < 2**31:
+        raise ConfigError(f'seed must be an integer in 0..2**31-1, got {seed!r}')
+    return int(seed)
+
+
+def checked_action(action: np.ndarray) -> np.ndarray:
+    """An action (4,) as float64, clipped to [-1, 1].
+
+    Raises:
+        UnsafeActionError: wrong shape, or not finite.
+    """
+    values = np.asarray(action, dtype=np.float64)
+    if values.shape != (4,) or not np.isfinite(values).all():
+        raise UnsafeActionError(f'action must be 4 finite numbers, got {values!r}')
+    return np.clip(values, -1.0, 1.0)
+
+
+class SimulatedRobot:
+    """A Sawyer arm, its table and one task's objects.
+
+    Args:
+        task: a name of ``tasks.TASKS``.
+        seed: placement of the objects in the first episode.
+        image_size: side of the square camera image in pixels.
+
+    Raises:
+        ConfigError: unknown task or unusable image size.
+        MissingDependencyError: Meta-World or an OpenGL library is missing (the latter is raised by
+            the first ``observe``); the message says how to install it.
+    """
+
+    def __init__(self, task: str, seed: int = 0, image_size: int = 224):
+        self.task: Task = get_task(task)
+        if not 16 <= int(image_size) <= 2048:
+            raise ConfigError(f'image_size must be 16..2048 pixels, got {image_size!r}')
+        self.image_size = int(image_size)
+        self.env = _make_environment(task)
+        self.joint_names = ARM_JOINTS + FINGER_JOINTS
+        model = self.env.model
+        self._joint_addresses = [int(model.joint(name).qposadr[0]) for name in self.joint_names]
+        self._renderer: Any = None
+        self._camera: Any = None
+        self._expert: Any = None
+        self.reset(seed)
+
+    @property
+    def instruction(self) -> str:
+        """The task in words."""
+        return self.task.instruction
+
+    @property
+    def wordings(self) -> Tuple[str, ...]:
+        """The instruction and its paraphrases."""
+        return self.task.wordings
+
+    @property
+    def cameras(self) -> Tuple[str, ...]:
+        """Names of the cameras of an observation."""
+        return (CAMERA,)
+
+    @property
+    def position(self) -> np.ndarray:
+        """Hand position (3,) in metres, world frame, without rendering anything."""
+        return self.env.data.body('hand').xpos.copy()
+
+    @property
+    def orientation(self) -> np.ndarray:
+        """Hand orientation as a quaternion (4,) x, y, z, w."""
+        return np.roll(self.env.data.body('hand').xquat, -1)
+
+    def reset(self, seed: int) -> None:
+        """Start an episode; the same seed gives the same episode.
+
+        Raises:
+            ConfigError: the seed is not an integer in 0..2**31-1.
+        """
+        self.seed = checked_seed(seed)
+        import mujoco
+        self.env.seed(self.seed)
+        self.env.reset()
+        mujoco.mj_forward(self.env.model, self.env.data)  # else objects are drawn where they were
+        self.raw = self.env._get_obs()  # privileged state (39,), only for experts
+        self.step_count = 0
+        self.success = False
+        self._start_time = float(self.env.data.time)
+
+    def apply(self, action: np.ndarray) -> StepResult:
+        """Execute one control step of 50 ms.
+
+        Args:
+            action: (4,) dx, dy, dz and gripper, each in [-1, 1] (clipped).  1 moves the hand
+                target by 40 mm; gripper 1 closes, -1 opens.
+
+        Raises:
+            UnsafeActionError: wrong shape, or not finite.
+            ConfigError: the episode is over and needs ``reset``.
+        """
+        action = checked_action(action)
+        return self.apply_substeps(np.repeat(action[None], SUBSTEPS, axis=0))
+
+    def apply_substeps(self, actions: np.ndarray) -> StepResult:
+        """Execute one control step given as its four 12.5 ms actions (4, 4)."""
+        if self.truncated:
+            raise ConfigError(
+                f'the episode is over after {self.step_count} control steps: call reset(seed)')
+        for action in actions:
+            self.substep(action)
+        return self.finish_control_step()
+
+    def substep(self, action: np.ndarray) -> None:
+        """Execute one Meta-World action of 12.5 ms (no checks; used by experts)."""
+        self.raw, _, _, _, info = self.env.step(action)
+        self.success = self.success or bool(info['success'] > 0.5)
+
+    def finish_control_step(self) -> StepResult:
+        """Count four substeps as one control step."""
+        self.step_count += 1
+        return StepResult(self.success, self.step_count, self.truncated)
+
+    @property
+    def truncated(self) -> bool:
+        """The step limit of the task is reached."""
+        return self.step_count >= self.task.step_limit
+
+    def privileged(self) -> Privileged:
+        """The labels of this instant."""
+        goal, thing = self.raw[-3:], self.raw[4:7]
+        first = goal if self.task.name in GOAL_IS_TARGET else thing
+        targets = np.stack((first, goal if self.task.name in GOAL_IS_SECOND else first))
+        unknown = np.full(2, -1)
+        return Privileged(targets, targets, unknown, unknown)
+
+    def demonstrate(self, noise: np.ndarray) -> np.ndarray:
+        """Execute one step of the expert plus ``noise`` (4,); return the clean label (4,)."""
+        from vla_pruner_ros.robots.metaworld.metaworld_expert import (
+            expert_control_step,
+            make_expert,
+        )
+        if self._expert is None:
+            self._expert = make_expert(self.task.name)
+        return expert_control_step(self, self._expert, noise)
+
+    def observe(self) -> RobotObservation:
+        """Read the camera, the joints and the hand."""
+        env = self.env
+        fingers = env.data.body('rightclaw').xpos - env.data.body('leftclaw').xpos
+        return RobotObservation(
+            images={CAMERA: self.render()},
+            ee_position=env.data.body('hand').xpos.copy(),
+            gripper_opening=float(np.clip(np.linalg.norm(fingers) / 0.1, 0.0, 1.0)),
+            joint_names=self.joint_names,
+            joint_positions=env.data.qpos[self._joint_addresses].copy(),
+            time=float(env.data.time) - self._start_time)
+
+    def render(self) -> np.ndarray:
+        """Camera image (H, W, 3) uint8 RGB of this instant."""
+        if self._renderer is None:
+            self._open_renderer()
+        self._renderer.update_scene(self.env.data, self._camera)
+        return self._renderer.render()
+
+    def project(self, points: np.ndarray, camera: str) -> np.ndarray:
+        """Column, row (pixels) and depth (metres) (..., 3) of world points (..., 3).
+
+        Raises:
+            ConfigError: there is no such camera.
+        """
+        if camera != CAMERA:
+            raise ConfigError(f'camera must be one of {CAMERA}, got {camera!r}')
+        return geometry.project(points, self.image_size)
+
+    def _open_renderer(self) -> None:
+        import mujoco
+        self._renderer = graphics.open_renderer(self.env.model, self.image_size)
+        atexit.register(self.close)  # a context freed by interpreter shutdown prints EGL errors
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+        self._camera.lookat[:] = geometry.CAMERA_LOOKAT
+        self._camera.distance = geometry.CAMERA_DISTANCE
+        self._camera.azimuth = geometry.CAMERA_AZIMUTH
+        self._camera.elevation = geometry.CAMERA_ELEVATION
+
+    def close(self) -> None:
+        """Free the OpenGL context; the robot cannot observe any more."""
+        renderer: Optional[Any] = self._renderer
+        self._renderer = None
+        if renderer is not None:
+            renderer.close()
+
+
+def _make_environment(task: str) -> Any:
+    graphics_choice_error: Optional[MissingDependencyError] = None
+    try:
+        graphics.choose_backend()
+    except MissingDependencyError as error:  # state-only use needs no OpenGL
+        graphics_choice_error = error
+    try:
+        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+    except ImportError as error:
+        raise graphics_choice_error or MissingDependencyError(
+            f'the simulator needs Meta-World ({error}); install the "sim" extra of this package, '
+            'for example: pip install "vla_pruner_ros[sim]"') from error
+    env = ALL_V3_ENVIRONMENTS[task]()
+    env._partially_observable = False  # the expert sees the goal; the policy sees only pixels
+    env.__dict__.pop('sawyer_observation_space', None)  # recompute with the goal's bounds
+    env._freeze_rand_vec = False
+    env.seeded_rand_vec = True  # placements come from env.seed()
+    env._set_task_called = True
+    # Software rendering: shadows and multi-sampling cost most of a frame (see also the renderer).
+    env.model.light_castshadow[:] = 0
+    env.model.vis.quality.offsamples = 0
+    return env

@@ -1,0 +1,20 @@
+"""Choice of the simulated robot that has a task; both robots have the same surface."""
+from typing import Union
+
+from vla_pruner_ros.robots.metaworld.metaworld_robot import SimulatedRobot
+from vla_pruner_ros.robots.tabletop.tabletop_robot import TabletopRobot
+from vla_pruner_ros.robots.tasks import get_task
+
+Robot = Union[SimulatedRobot, TabletopRobot]
+
+
+def make_robot(task: str, seed: int, image_size: int = 224) -> Robot:
+    """The robot of ``task``, its first episode started with ``seed``.
+
+    Raises:
+        ConfigError: unknown task, bad seed or unusable image size.
+        MissingDependencyError: the simulator of that task is not installed.
+    """
+    if get_task(task).scene == 'tabletop':
+        return TabletopRobot(task, seed, image_size)
+    return SimulatedRobot(task, seed, image_size)

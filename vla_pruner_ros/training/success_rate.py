@@ -1,0 +1,153 @@
+"""Closed-loop success rates without ROS: ``python -m vla_pruner_ros.training.success_rate``.
+
+The physics waits for the policy (lock step), so a result depends only on weights, seeds and
+library versions.  Evaluation seeds start where demonstration seeds end.
+"""
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+import json
+import math
+import multiprocessing
+from pathlib import Path
+import platform
+import time
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+
+from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, PocketVLA, WEIGHTS_FOLDER
+from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.robots.robot_for_task import make_robot
+from vla_pruner_ros.training.collect_demonstrations import FIRST_EVALUATION_SEED
+from vla_pruner_ros.training.gate_selection import choose, MODES
+
+
+def wilson(successes: int, episodes: int, z: float = 1.96) -> Tuple[float, float]:
+    """95 % Wilson score interval of a success rate."""
+    rate, scale = successes / episodes, 1 + z * z / episodes
+    centre = (rate + z * z / (2 * episodes)) / scale
+    spread = z / scale * math.sqrt(rate * (1 - rate) / episodes + z * z / (4 * episodes ** 2))
+    return round(max(0.0, centre - spread), 4), round(min(1.0, centre + spread), 4)
+
+
+@torch.no_grad()
+def predict(model: PocketVLA, robot: Any, text_ids: torch.Tensor, mode: str,
+            kept: float, rng: np.random.Generator) -> np.ndarray:
+    """One action chunk (8, 4), clipped to [-1, 1], for what the robot sees now."""
+    seen = robot.observe()
+    images = torch.from_numpy(np.stack([seen.images[name] for name in model.config.cameras]))
+    pixels = images.permute(0, 3, 1, 2)[None].float() / 255.0
+    visual = model.encode_image(torch.zeros_like(pixels) if model.config.image_free else pixels)
+    state = torch.from_numpy(seen.state)[None]
+    embeds, _, words, actions = model.assemble(visual, text_ids, state)
+    keep = choose(model, embeds, words, actions, mode, kept, rng)
+    return model.head(model.decode(embeds, keep))[0].clamp(-1.0, 1.0).numpy()
+
+
+def run_episode(model: PocketVLA, robot: Any, seed: int, horizon: int,
+                mode: str = 'full', kept: float = 1.0) -> bool:
+    """One episode; True when the task was solved within its step limit.
+
+    Args:
+        model: the policy.
+        robot: the robot; it is reset first.
+        seed: placement of the objects, and of the random selection.
+        horizon: actions executed of each chunk.
+        mode: token selection, see ``selection.choose``.
+        kept: share of the visual tokens that stays.
+    """
+    rng = np.random.default_rng(seed)
+    robot.reset(seed)
+    text_ids = torch.tensor([model.config.tokenize(robot.instruction)])
+    while not (robot.success or robot.truncated):
+        for action in predict(model, robot, text_ids, mode, kept, rng)[:horizon]:
+            result = robot.apply(action)
+            if result.success or result.truncated:
+                break
+    return robot.success
+
+
+def run_part(job: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Episodes of one worker process; ``job``: the arguments of ``evaluate`` and ``seeds``."""
+    torch.set_num_threads(1)
+    model = load_pocket(job['weights'])
+    robot = make_robot(job['task'], job['seeds'][0], model.config.image_size)
+    rows = []
+    for seed in job['seeds']:
+        solved = run_episode(model, robot, seed, job['horizon'], job['mode'], job['kept'])
+        rows.append({'seed': seed, 'solved': bool(solved), 'steps': robot.step_count})
+    robot.close()
+    return rows
+
+
+def evaluate(weights: Path, task: str, episodes: int, horizon: int = 4, mode: str = 'full',
+             kept: float = 1.0, first_seed: int = FIRST_EVALUATION_SEED,
+             jobs: int = 2) -> Dict[str, Any]:
+    """Success rate of one task and setting.
+
+    Raises:
+        ConfigError: no episode, or a horizon outside the chunk.
+    """
+    if episodes < 1:
+        raise ConfigError(f'episodes must be at least 1, got {episodes}')
+    if not 1 <= horizon <= 8:
+        raise ConfigError(f'horizon must be 1..8, got {horizon}')
+    started = time.time()
+    seeds = list(range(first_seed, first_seed + episodes))
+    common = {'weights': weights, 'task': task, 'horizon': horizon, 'mode': mode, 'kept': kept}
+    parts = [dict(common, seeds=seeds[i::jobs]) for i in range(jobs) if seeds[i::jobs]]
+    if len(parts) == 1:
+        results = [run_part(parts[0])]
+    else:  # spawn: an OpenGL context does not survive a fork
+        context = multiprocessing.get_context('spawn')
+        with ProcessPoolExecutor(len(parts), mp_context=context) as pool:
+            results = list(pool.map(run_part, parts))
+    rows = sorted((row for part in results for row in part), key=lambda row: row['seed'])
+    solved = [row for row in rows if row['solved']]
+    return {'task': task, 'mode': mode, 'kept': kept, 'horizon': horizon,
+            'first_seed': first_seed, 'episodes': episodes, 'successes': len(solved),
+            'rate': round(len(solved) / episodes, 4), 'interval': wilson(len(solved), episodes),
+            'median_steps': float(np.median([row['steps'] for row in solved])) if solved else None,
+            'failed_seeds': [row['seed'] for row in rows if not row['solved']],
+            'seconds': round(time.time() - started, 1)}
+
+
+def versions() -> Dict[str, str]:
+    """Library versions that a success rate depends on."""
+    from importlib.metadata import version
+    return {'python': platform.python_version(),
+            **{name: version(name) for name in ('torch', 'mujoco', 'metaworld', 'numpy')}}
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--weights', type=checkpoint_folder, default=WEIGHTS_FOLDER,
+                        help='name of a shipped policy, or a folder')
+    parser.add_argument('--tasks', nargs='+', help='default: all tasks of the weights')
+    parser.add_argument('--episodes', type=int, default=100)
+    parser.add_argument('--horizons', nargs='+', type=int, default=[4])
+    parser.add_argument('--modes', nargs='+', default=['full'], choices=MODES)
+    parser.add_argument('--kept', nargs='+', type=float, default=[0.25])
+    parser.add_argument('--first-seed', type=int, default=FIRST_EVALUATION_SEED)
+    parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--out', type=Path, help='JSON file with all rows')
+    given = parser.parse_args(arguments)
+    tasks = given.tasks or list(load_pocket(given.weights).config.instructions)
+    rows = []
+    for task in tasks:
+        for horizon in given.horizons:
+            for mode in given.modes:
+                for kept in given.kept if mode != 'full' else [1.0]:
+                    rows.append(evaluate(given.weights, task, given.episodes, horizon, mode, kept,
+                                         given.first_seed, given.jobs))
+                    print(json.dumps(rows[-1]), flush=True)
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps({'versions': versions(), 'rows': rows}, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    main()
