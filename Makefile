@@ -40,7 +40,7 @@ eval: setup
 	$(PY) -m vla_pruner_ros.cli.main eval $(EVAL_ARGS)
 
 setup: $(STAMP)
-	@$(PY) -m vla_pruner_ros.cli.demo_check
+	@$(PY) -m vla_pruner_ros.demo.machine_check
 
 $(STAMP): constraints.txt setup.py pyproject.toml
 	@set -e; for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.12 python3.11 python3.13 python3.10); do \

@@ -1,7 +1,12 @@
 """Settings that must be made before anything is imported, and what to do without rclpy."""
 import importlib.util
 import os
+from pathlib import Path
 import signal
+import sys
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / 'helpers'), str(HERE)]  # helpers by name, and the package ``parity``
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('MPLBACKEND', 'Agg')
@@ -16,11 +21,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import pytest  # noqa: E402
 
-ROS_FILES = ('test_ros', 'test_demo')
+#: Folders whose tests need rclpy.
+ROS_FOLDERS = ('ros', 'robots/node', 'demo')
 HAS_ROS = importlib.util.find_spec('rclpy') is not None
 MUST_HAVE_ROS = os.environ.get('VLA_PRUNER_REQUIRE_ROS', '') == '1'
 
-collect_ignore_glob = [] if HAS_ROS else [f'{name}*.py' for name in ROS_FILES]
+collect_ignore = [] if HAS_ROS else list(ROS_FOLDERS)
 
 
 def pytest_report_header(config):
@@ -41,7 +47,7 @@ def pytest_sessionfinish(session, exitstatus):
     if not MUST_HAVE_ROS or reporter is None:
         return
     skipped = [report.nodeid for report in reporter.stats.get('skipped', [])
-               if os.path.basename(report.nodeid.split('::')[0]).startswith(ROS_FILES)]
+               if report.nodeid.startswith(tuple(f'test/{one}/' for one in ROS_FOLDERS))]
     if skipped:
         reporter.write_line(f'skipped although VLA_PRUNER_REQUIRE_ROS=1: {", ".join(skipped)}',
                             red=True)

@@ -14,9 +14,9 @@ from vla_pruner_ros.core.errors import VlaPrunerError
 COMMANDS = {
     'demo': ('vla_pruner_ros.cli.demo', 'drive the simulated robot with the shipped policy'),
     'replay': ('vla_pruner_ros.cli.replay', 'run the policy on a rosbag2, pruned and unpruned'),
-    'record': ('vla_pruner_ros.replay.topic_recorder', 'record live topics into a rosbag2'),
+    'record': ('vla_pruner_ros.cli.record', 'record live topics into a rosbag2'),
     'bench': ('vla_pruner_ros.cli.bench', 'measure token selection and the decoder'),
-    'eval': ('vla_pruner_ros.evaluation.run_evaluation', 'success under pruning in simulation, with tests'),
+    'eval': ('vla_pruner_ros.cli.eval', 'success under pruning in simulation, with tests'),
     'check': ('vla_pruner_ros.cli.check', 'load real weights and try them on a bag'),
     'inspect': ('vla_pruner_ros.cli.inspect', 'describe a checkpoint without loading it'),
     'params': ('vla_pruner_ros.cli.params', 'print the parameter table'),

@@ -16,8 +16,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from vla_pruner_ros.cli.demo_report import Episode
 from vla_pruner_ros.core.errors import BackendError, ConfigError
+from vla_pruner_ros.demo.demo_report import Episode
 
 POLICY, ROBOT = '/pruned_policy', '/sim_robot'
 # Deep on the reading side: every status of the policy is one row of the report.

@@ -1,4 +1,4 @@
-"""``vla-pruner eval``: success under pruning, in closed loop, with paired seeds.
+"""Success under pruning, in closed loop, with paired seeds.
 
 Every method runs the same episodes in simulation, with the control step of the ROS node, in lock
 step.  Finished episodes are kept at once in ``episodes.jsonl``: the same command continues a run
@@ -10,87 +10,38 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
 from vla_pruner_ros.core.errors import ConfigError, VlaPrunerError
 from vla_pruner_ros.core.parameter_table import Parameters
-from vla_pruner_ros.evaluation.plan import episode_plan as plans
 from vla_pruner_ros.evaluation.plan import published_claims as claims
 from vla_pruner_ros.evaluation.plan import reuse_sweep as sweep
 from vla_pruner_ros.evaluation.plan.episode_plan import Plan
 from vla_pruner_ros.evaluation.plan.requested_work import (
-    BUDGETS,
-    EPISODES,
     make_work,
-    PRUNERS,
-    QUICK,
     Work,
 )
 from vla_pruner_ros.evaluation.report import evaluation_report as reports
 from vla_pruner_ros.evaluation.report.evaluation_summary import PolicyRun, Results, summarize
 from vla_pruner_ros.evaluation.running import episode_scheduler as runner
-from vla_pruner_ros.evaluation.running.episode_journal import Journal, RESUME
+from vla_pruner_ros.evaluation.running.episode_journal import Journal
 from vla_pruner_ros.evaluation.running.process_pools import Inline, MOST_JOBS, Pool, Processes
 from vla_pruner_ros.evaluation.running.time_estimate import Meter
-from vla_pruner_ros.runtime.parameter_reading import load_parameters
+from vla_pruner_ros.runtime.parameter_files import load_parameters
 from vla_pruner_ros.runtime.progress_line import Progress
 
 #: One thread per process, because the processes fill the machine.  A new chunk at every control
 #: step, because the simulator's episodes last only 4 to 125 of them.
 BASE = Parameters(threads=1, execution_horizon=1)
 OUT, OUT_SWEEP = Path('out/eval'), Path('out/sweep')
-ALL = ','.join(claims.KEYS)
 
 
-def arguments() -> argparse.ArgumentParser:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog='vla-pruner eval', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add('--checkpoint', action='append', default=[], metavar='POLICY', help='policy to evaluate; '
-        'given several times (training seeds), all run the same and the report pools them')
-    add('--tasks', help='comma-separated; default: all that the policy was trained on')
-    add('--pruners', help='comma-separated methods PRUNER[/NAME=VALUE...][+reuse], e.g. '
-        f"'vla_pruner,vla_pruner/temporal_window=1,flashvla+reuse'; default {PRUNERS}")
-    add('--budgets', help="visual tokens kept per image: 'all', shares like 25%% or numbers; "
-        f'default {BUDGETS.replace("%", "%%")}')
-    add('--claims', nargs='?', const=ALL, metavar='LETTERS', help='run exactly what the published '
-        f'claims compare; {ALL} or some of them')
-    add('--claim-tasks', action='append', default=[], metavar='LETTER=TASK,...',
-        help='run and judge a claim on these tasks only; may be given often')
-    add('--reuse-settings', metavar='NAME=VALUE,...', help='thresholds of action reuse in the '
-        f'claims; {", ".join(claims.THRESHOLDS)}')
-    add('--sweep-reuse', action='store_true', help='a small run on seeds of its own that tells '
-        'which --reuse-settings reuse about a third of the steps')
-    add('--episodes', type=int, help=f'seeds per task; default {EPISODES}')
-    add('--first-seed', type=int, help=f'default {plans.FIRST_SEED}')
-    add('--quick', action='store_true', help='a small run: '
-        + ', '.join(f'--{name} {value}'.replace('%', '%%') for name, value in QUICK.items()))
-    add('--jobs', type=int, default=2, help='processes; default %(default)s')
-    add('--ray', metavar='ADDRESS', help="run on a Ray cluster ('auto', 'host:port' or 'ray://...'"
-        ', or local) with --jobs workers')
-    add('--config', type=Path, help='parameter file (of the node, or flat)')
-    add('--set', action='append', default=[], metavar='NAME=VALUE', help='one parameter for all '
-        'methods; may be given often (backend, checkpoint, ...); execution_horizon is 1 here')
-    add('--env', default='sim', help='simulator: sim, libero (see docs/libero.md), or '
-        'module:attribute of your own')
-    add('--warm-up', default='settle', choices=plans.WARM_UPS, help='; '.join(
-        f'{name} = {text}' for name, text in plans.WARM_UPS.items()) + '; default %(default)s')
-    add('--out', type=Path, metavar='DIR', help=f'default {OUT} (sweep: {OUT_SWEEP})')
-    add('--resume', default='automatic', choices=RESUME, help='never = refuse a folder that holds '
-        'episodes; default %(default)s')
-    add('--report-only', action='store_true', help='report on the finished episodes, run nothing')
-    add('--no-plots', action='store_true', help='only report.json and report.md')
-    return parser
-
-
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Evaluate; returns the exit status.
+def run_evaluation(options: argparse.Namespace) -> int:
+    """Evaluate as the command line says; returns the exit status.
 
     Raises:
         ConfigError: an argument or the journal cannot be used; no episode was run.
     """
-    options = arguments().parse_args(argv)
     if not 1 <= options.jobs <= MOST_JOBS:
         raise ConfigError(f'--jobs is {options.jobs}; accepted: 1 to {MOST_JOBS}')
     if options.out is None:
@@ -183,7 +134,3 @@ def report_on(work: Work, journals: Sequence[Journal], options: argparse.Namespa
     if options.sweep_reuse:
         print(sweep.suggestion(report['variants']))
     print('\n'.join(str(path) for path in files))
-
-
-if __name__ == '__main__':
-    sys.exit(main())

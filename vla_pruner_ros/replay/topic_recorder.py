@@ -1,21 +1,20 @@
-"""``vla-pruner record``: live topics into a rosbag2, where ``ros2 bag`` is not installed.
+"""Live topics into a rosbag2, where ``ros2 bag`` is not installed.
 
 Messages are taken as the bytes they travel in and written unread, so every message type works
 whose Python package is installed.  Types and quality of service are taken from the publishers.
 """
 import argparse
 from importlib import import_module
-from pathlib import Path
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from vla_pruner_ros.cli.bag import BagWriter
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
+from vla_pruner_ros.replay.bag_files import BagWriter
 from vla_pruner_ros.ros.ros_process import ros_process
 
 LOOK_EVERY = 0.2  # seconds between looks at the graph while topics are missing
@@ -92,27 +91,12 @@ class Recorder:
         self._node.get_logger().info(f'recording {topic} ({type_name})')
 
 
-def parse(argv: Optional[List[str]]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog='vla-pruner record', description='Record live topics into a rosbag2 until SIGINT.')
-    parser.add_argument('--topics', nargs='+', required=True, metavar='TOPIC')
-    parser.add_argument('-o', '--output', type=Path, required=True, metavar='DIR',
-                        help='bag directory to make')
-    parser.add_argument('--duration', type=float, default=0.0, metavar='S',
-                        help='stop so many seconds after the first message; 0 = on SIGINT')
-    parser.add_argument('--use-sim-time', action='store_true',
-                        help='log times from /clock instead of the system clock')
-    return parser.parse_args(argv)
-
-
-def main(argv: Optional[List[str]] = None) -> int:
-    """Record; returns 0.
+def record(options: argparse.Namespace) -> int:
+    """Record what the command line names; returns 0.
 
     Raises:
         ConfigError: the directory exists, a topic has two types, or no message arrived at all.
     """
-    options = parse(argv)
     if options.duration < 0:
         raise ConfigError(f'--duration is {options.duration}; accepted: 0 or more seconds')
     with ros_process() as stop, BagWriter(options.output) as writer:

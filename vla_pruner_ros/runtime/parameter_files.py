@@ -1,14 +1,29 @@
-"""Writes ``config/pruned_policy.yaml`` from the parameter table, so that the two cannot differ.
+"""The parameter table as files: YAML read and written, the documentation's tables, ``--set``.
 
-``python -m vla_pruner_ros.runtime.parameter_files > config/pruned_policy.yaml``.  No ROS import.
+Reads the YAML files of the node as they are (``/**: ros__parameters:``) and flat ``name: value``
+ones; writes ``config/pruned_policy.yaml`` and the tables of the documentation, so that neither can
+differ from the table in core/parameter_table.py.  No ROS import.
 """
 from dataclasses import Field
 import json
+from pathlib import Path
 import textwrap
-from typing import Any, List
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from vla_pruner_ros.core.parameter_table import accepted, GROUPS, table
+import yaml
 
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_table import (
+    accepted,
+    GROUPS,
+    Parameters,
+    table,
+    table_by_name,
+)
+
+NODE = 'pruned_policy'
+# Parameters that every ROS node has; a file written for the node may hold them.
+OF_ROS = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
 HEADING = """\
 # Parameters of the node pruned_policy, with their defaults; made from the table in
 # vla_pruner_ros/core/parameter_table.py by `python -m vla_pruner_ros.runtime.parameter_files`.
@@ -17,6 +32,84 @@ HEADING = """\
 /**:
   ros__parameters:
 """
+
+
+# ---- reading
+
+
+def load_parameters(path: Optional[Path], settings: Sequence[str] = (),
+                    base: Optional[Parameters] = None) -> Parameters:
+    """Defaults, then the file, then the settings.
+
+    Args:
+        path: YAML file, or None.
+        settings: ``'name=value'`` texts; lists as ``'[a, b]'`` or ``'a,b'``.
+        base: what the file changes; None = the defaults of the table.
+
+    Raises:
+        ConfigError: unreadable file, unknown name or refused value.
+    """
+    result = base or Parameters()
+    if path is not None:
+        try:
+            result = result.changed(read_file(path))
+        except ConfigError as error:
+            raise ConfigError(f'{path}: {error}') from error
+    return result.changed(dict(parse_setting(text) for text in settings))
+
+
+def read_file(path: Path) -> Dict[str, Any]:
+    """Parameter name -> value of a YAML file.
+
+    Raises:
+        ConfigError: not readable, not YAML, or not a table of parameters.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f'cannot be read: {error}') from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f'is not YAML: {error}') from error
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise ConfigError(f'holds a {type(content).__name__}; accepted: parameter names with '
+                          "values, or '/**:' with 'ros__parameters:'")
+    sections = [value['ros__parameters'] or {} for name, value in content.items()
+                if isinstance(value, Mapping) and 'ros__parameters' in value
+                and str(name).lstrip('/') in ('**', NODE)]
+    if not sections and any(isinstance(value, Mapping) for value in content.values()):
+        raise ConfigError(f"has the sections {list(content)}; accepted: '/**' or '{NODE}' with "
+                          "'ros__parameters:' below")
+    merged = {name: value for section in (sections or [content])
+              for name, value in section.items()}
+    return {name: value for name, value in merged.items()
+            if str(name).partition('.')[0] not in OF_ROS}
+
+
+def parse_setting(text: str) -> 'tuple[str, Any]':
+    """``'name=value'`` -> (name, value); the value is YAML.
+
+    Raises:
+        ConfigError: no '=', or a value that is not YAML.
+    """
+    name, equals, value = text.partition('=')
+    name = name.strip()
+    if not equals or not name:
+        raise ConfigError(f"--set {text!r}; accepted: 'name=value'")
+    spec = table_by_name().get(name)
+    if spec is not None and isinstance(spec.default, str):
+        return name, value.strip()
+    listed = spec is not None and isinstance(spec.default, tuple)
+    if listed and not value.strip().startswith('['):
+        value = f'[{value}]'
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f'--set {text!r}: the value is not YAML: {error}') from error
+
+
+# ---- writing
 
 
 def yaml_value(value: Any) -> str:
@@ -51,10 +144,21 @@ def render() -> str:
     return HEADING + '\n'.join(lines).lstrip('\n') + '\n'
 
 
-def main() -> None:
-    """Print the file."""
-    print(render(), end='')
+def markdown() -> str:
+    """One table per group; a dot marks parameters that may change while the policy runs."""
+    lines: List[str] = []
+    for group in GROUPS:
+        lines += [f'**{group}**', '', '| parameter | default | live | what it does | accepted |',
+                  '|---|---|---|---|---|']
+        lines += [row(spec) for spec in table() if spec.metadata['group'] == group]
+        lines.append('')
+    return '\n'.join(lines)
 
 
-if __name__ == '__main__':
-    main()
+def row(spec: 'Field[Any]') -> str:
+    """One line of the Markdown table."""
+    value = list(spec.default) if isinstance(spec.default, tuple) else spec.default
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    cells = (f'`{spec.name}`', f'`{shown}`', '•' if spec.metadata['live'] else '',
+             spec.metadata['doc'], accepted(spec))
+    return '| ' + ' | '.join(cell.replace('|', r'\|') for cell in cells) + ' |'

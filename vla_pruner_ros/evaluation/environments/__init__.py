@@ -1,4 +1,4 @@
-"""Simulators that an evaluation can run in; ``Environment`` is what one of your own derives from."""
+"""Simulators that an evaluation runs in; ``Environment`` is what one of your own derives from."""
 from vla_pruner_ros.evaluation.environments.environment_interface import (
     Environment,
     environment_class,

@@ -1,8 +1,8 @@
 """The tabletop robot: an arm with a front and a wrist camera in MuJoCo, stepped at 20 Hz.
 
-It has the surface of ``metaworld_robot.SimulatedRobot``.  One ``apply`` is one control step of 50 ms in
-which the hand's target moves in a straight line; the joints follow it by position servos.  This
-file knows no policy and no ROS.  An OpenGL context belongs to the thread that made it: call
+It has the surface of ``metaworld_robot.SimulatedRobot``.  One ``apply`` is one control step of
+50 ms in which the hand's target moves in a straight line; the joints follow it by position servos.
+This file knows no policy and no ROS.  An OpenGL context belongs to the thread that made it: call
 ``observe`` always from the same thread (the first call makes the context).
 """
 from typing import Any, Tuple
