@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # make demo   closed-loop demo: a pruned policy drives a simulated robot through ROS topics
 # make test   the tests
 # make lint   style and types
@@ -23,7 +24,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 .PHONY: help demo test lint eval setup clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 6
+	@sed -n '2,8s/^# //p' Makefile
 
 demo: setup
 	$(PY) -m vla_pruner_ros.cli.main demo $(DEMO_ARGS)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build script: colcon (ament_python) and pip both read this file."""
 from glob import glob
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A policy and its simulated robot, in closed loop.
 
 `ros2 launch vla_pruner_ros closed_loop.launch.py task:=drawer-open-v3 lock_step:=false`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 r"""Start the node pruned_policy: deployment facts are arguments, tuning is YAML.
 
     ros2 launch vla_pruner_ros pruned_policy.launch.py device:=cuda \

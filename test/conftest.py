@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings that must be made before anything is imported, and what to do without rclpy."""
 import importlib.util
 import os

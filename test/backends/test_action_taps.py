@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Captured signals equal what an eager, full-length pass would show; nothing else is computed."""
 from decoder_reference import decoder, LIMIT, masked_reference, relative, selector, sequence
 import pytest

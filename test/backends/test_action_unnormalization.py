@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Action tokens, statistics, data set facts: numbers by hand."""
 import numpy as np
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our decoder and the pruned pass against the stock Hugging Face forward."""
 from decoder_reference import LIMIT, masked_reference, relative, selector, sequence
 from hf_models import hugging_face, own_decoder

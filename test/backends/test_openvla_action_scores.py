@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Action attention of the current step: captured at the cut, used with or without the history."""
 import importlib.util
 

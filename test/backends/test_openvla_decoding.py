@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OpenVLA as a policy: greedy tokens against recomputation from scratch, pruned against masked."""
 from decoder_reference import KeepThese, masked_reference
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image steps: Pillow's own answer, arithmetic by hand, and what the configuration must say."""
 import json
 

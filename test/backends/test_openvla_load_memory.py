@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory while a checkpoint is loaded: the weights as they are kept, never a second copy."""
 from importlib.util import find_spec
 import os

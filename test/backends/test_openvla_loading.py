@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published layouts into our modules: what fits loads value by value, what does not is named."""
 import json
 import weakref

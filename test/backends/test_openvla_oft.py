@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OpenVLA-OFT: one bidirectional pass, its rows, its head, FiLM files, state and images."""
 from decoder_reference import KeepThese, masked_reference
 import numpy as np

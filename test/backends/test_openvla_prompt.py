@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prompt: the question word for word, the empty token at its end, what is refused."""
 from openvla_checkpoint import small_tokenizer
 import pytest

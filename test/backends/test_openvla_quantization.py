@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """int8 and int4 weights of the language model: what is rounded, how far it moves, its memory."""
 from importlib.util import find_spec
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Vision towers against a slow reference written out head by head, and what must not matter."""
 import math
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped policy's backend: inputs in, chunk out, errors named; with random weights."""
 from dataclasses import replace
 import json

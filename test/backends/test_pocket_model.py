@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PocketVLA: sequence layout, token removal, locality, words, checkpoints, shipped weights."""
 from dataclasses import replace
 import json

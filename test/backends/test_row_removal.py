@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Removing rows equals masking their columns: prefill, parallel decoding, cached decoding."""
 from decoder_reference import decoder, LIMIT, masked_reference, relative, selector, sequence
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The decoder benchmark: its arithmetic, and that it runs and ends with one JSON document."""
 import json
 

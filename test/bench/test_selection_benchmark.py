@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The selection benchmark: complete, machine-readable, refuses nonsense."""
 import json
 

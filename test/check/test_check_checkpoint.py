@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`vla-pruner check`: a small random checkpoint in the real layout, tried on a written bag."""
 import json
 

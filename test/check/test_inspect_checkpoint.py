@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`vla-pruner inspect`, repository ids, and the real size from headers alone."""
 import json
 import math

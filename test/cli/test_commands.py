@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ``vla-pruner`` command, parameter files and ``--set``."""
 import subprocess
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The last gate before the robot, with limits worked out by hand."""
 from core_support import make_spec, observation
 import numpy as np

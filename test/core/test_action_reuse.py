@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The action reuse gate: when it repeats, and each reason why not, with its negative control."""
 import math
 

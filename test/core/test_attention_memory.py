@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory of the action attention: weights, warm-up, unseen tokens, refresh."""
 from core_support import make_signals, show
 from fakes import make_spec

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The control step, with a backend that computes nothing: order, memories, errors, updates."""
 from core_support import make_spec, observation, ToyBackend
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The count of multiply-adds, pinned to the table of arXiv 2511.16449."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameter table: ranges, live changes, all or nothing."""
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds for every method, from one table, and each method against hand-written values."""
 import subprocess
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations shared by the pruners, against hand-written values and slow references."""
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The selector between backend and pruner: when it cuts, what it asks for, what it refuses."""
 from core_support import make_signals, NEEDS, ready_pruner
 import pytest

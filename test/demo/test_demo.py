@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole demo over real topics: processes, chunks, live budgets, pictures; and how it ends."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shipped policies by name, and what the demo asks them before anything is loaded."""
 import json
 from pathlib import Path

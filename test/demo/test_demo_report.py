@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers, table and pictures of the demo; expected values by hand."""
 import time
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several policies on the same placements: by hand, against slow references, and at k = 1."""
 from itertools import product
 from math import sqrt

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Claims: two-sided ones, the loop itself, restricted tasks, thresholds of reuse, the sweep."""
 import json
 

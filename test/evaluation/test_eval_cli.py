@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner eval``: arguments, a whole run, continuing, interruption."""
 import json
 import sys

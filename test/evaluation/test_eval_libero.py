@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LIBERO episodes in a fake simulator: settling, pictures, state, limits, order, errors."""
 from fakes import make_spec
 from libero_fakes import FakeEnv, install, STATES

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the simulator is told, to the bit, for what a model said: hand-written published formulas.
 
 The model's own answers are caught inside the backend, so everything behind them is compared:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LIBERO pictures against what TensorFlow 2.15 makes of them (digests of its answers)."""
 import numpy as np
 from parity import cases

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LIBERO itself, where it is installed: the first observation is OpenVLA-OFT's published one."""
 import numpy as np
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ordering of methods that the measured tables show, with room for luck."""
 import json
 

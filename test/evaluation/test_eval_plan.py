@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Methods and budgets, plans and their digest, paths."""
 from dataclasses import replace
 import os

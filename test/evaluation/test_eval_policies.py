@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner eval`` with several checkpoints: one journal each, one pooled report."""
 import json
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same evaluation on a Ray cluster of two nodes (both on this machine)."""
 import os
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers of the report by hand, verdicts on the claims, and what the files say."""
 import json
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Journal and pools: nothing is lost, nothing is run twice, and it does not matter where."""
 import json
 import os

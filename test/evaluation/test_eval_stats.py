@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Statistics of success rates, against published and hand-made numbers."""
 from itertools import product
 from math import comb

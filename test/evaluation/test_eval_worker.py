@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Episodes: a fake policy by hand, the shipped policy for real, and the same row every time."""
 from eval_fakes import steps_needed
 from fakes import FakeBackend, make_spec

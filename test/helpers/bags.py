@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes small bags for the replay tests, with the ``rosbags`` package only."""
 import numpy as np
 import pytest

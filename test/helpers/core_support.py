@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shared by the core tests: the table of methods, signals, and a backend that computes nothing."""
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ NEEDS = {
 
 def make_spec(**changes: Any) -> PolicySpec:
     """One 8 x 8-token camera, deltas and gripper out, 20 Hz, chunks of 8."""
-    values: Dict[str, Any] = {
+    values: dict[str, Any] = {
         'name': 'toy', 'cameras': (CameraSpec('corner', 32, 32),),
         'state_names': ('x', 'y', 'z', 'gripper'), 'action_names': ('dx', 'dy', 'dz', 'gripper'),
         'action_kind': 'ee_delta', 'action_horizon': 8, 'control_dt': 0.05, 'grid_rows': 8,
@@ -61,8 +63,8 @@ def give_signals(features: Any, **values: Any) -> Signals:
     return Signals(image=0, grid=(1, len(wide)), features=wide, **given)
 
 
-def show(pruner: Pruner, attention: Sequence[float], kept: Optional[Sequence[int]] = None,
-         tokens: Optional[int] = None, image: int = 0) -> None:
+def show(pruner: Pruner, attention: Sequence[float], kept: Sequence[int] | None = None,
+         tokens: int | None = None, image: int = 0) -> None:
     """One model run with one image, seen by the pruner."""
     tokens = len(attention) if tokens is None else tokens
     indices = list(range(tokens)) if kept is None else list(kept)
@@ -84,7 +86,7 @@ def ready_pruner(name: str, tokens: int, seed: int = 0, **changes: Any) -> Prune
 def observation(instruction: str = 'reach', stamp_ns: int = 0, grey: int = 100,
                 **changes: Any) -> Observation:
     """A grey image, a still arm."""
-    values: Dict[str, Any] = {
+    values: dict[str, Any] = {
         'images': {'corner': np.full((32, 32, 3), grey, dtype=np.uint8)},
         'state': np.zeros(4), 'instruction': instruction, 'stamp_ns': stamp_ns,
         'pose': ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))}
@@ -94,13 +96,13 @@ def observation(instruction: str = 'reach', stamp_ns: int = 0, grey: int = 100,
 class ToyBackend(Backend):
     """Answers ``actions`` and lets the pruner choose among random signals."""
 
-    def __init__(self, spec: Optional[PolicySpec] = None,
-                 actions: Optional[Callable[[int], np.ndarray]] = None):
+    def __init__(self, spec: PolicySpec | None = None,
+                 actions: Callable[[int], np.ndarray] | None = None):
         self.spec = spec or make_spec()
         self.calls = 0
         self.resets = 0
-        self.fail: Optional[Exception] = None
-        self.selectors: List[Any] = []
+        self.fail: Exception | None = None
+        self.selectors: list[Any] = []
         self._actions = actions or (lambda call: self.chunk(0.01))
 
     def chunk(self, value: float, gripper: float = 1.0) -> np.ndarray:

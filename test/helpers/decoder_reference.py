@@ -1,5 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiny decoders, a selector that keeps a given set, and a slow full-length masked reference."""
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ class KeepThese(Pruner):
         super().__init__(prune_layer)
         self.kept = [torch.tensor(sorted(one)) for one in kept]
         self._needs = needs
-        self.seen: List[Signals] = []
+        self.seen: list[Signals] = []
 
     @property
     def needs(self) -> Needs:
@@ -81,7 +82,7 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 def masked_reference(model: Decoder, embeds: Tensor, remaining: Tensor, cut: int, causal: bool,
-                     prompt: Optional[int] = None, weights: Optional[list] = None) -> Tensor:
+                     prompt: int | None = None, weights: list | None = None) -> Tensor:
     """Full-length forward where dropped columns are masked from layer ``cut`` on; all rows.
 
     Softmax attention written out.  Rows beyond ``prompt`` are decoded tokens (never dropped).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fakes of the evaluation tests: a worker without a policy, a world in one dimension, a driver.
 
 ``python eval_fakes.py FOLDER GATE PROCESSES`` evaluates the fake worker's plan.
@@ -8,7 +9,7 @@ import os
 from pathlib import Path
 import sys
 import time
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 
@@ -32,14 +33,14 @@ TARGET_STEPS = 8
 
 def make_plan(**changes: Any) -> Plan:
     """Two tasks, ten seeds, three variants: 60 jobs."""
-    values: Dict[str, Any] = {
+    values: dict[str, Any] = {
         'environment': 'eval_fakes:Line', 'tasks': ('a', 'b'), 'variants': VARIANTS,
         'seeds': tuple(range(FIRST_SEED, FIRST_SEED + 10)), 'parameters': Parameters(),
         'tokens_per_image': 16, 'versions': {'fake': '1'}}
     return Plan(**{**values, **changes})
 
 
-def row_of(job: Job, **changes: Any) -> Dict[str, Any]:
+def row_of(job: Job, **changes: Any) -> dict[str, Any]:
     """A row that depends on the job only."""
     share = int(hashlib.sha256(job.name.encode()).hexdigest()[:4], 16) / 65536
     path = [np.array([0.001 * step * (1 + share), 0.0, 0.0]) for step in range(5)]
@@ -60,12 +61,12 @@ class FakeWorker:
     fail (name of a job that raises), die (name of a job that kills its process).
     """
 
-    def __init__(self, setup: Dict[str, str]):
+    def __init__(self, setup: dict[str, str]):
         self.setup = setup
         if setup.get('pids'):
             Path(setup['pids'], str(os.getpid())).touch()
 
-    def run(self, job: Job) -> Dict[str, Any]:
+    def run(self, job: Job) -> dict[str, Any]:
         """Make the row."""
         if job.name == self.setup.get('fail'):
             raise ConfigError('the fake was told to fail')
@@ -96,7 +97,7 @@ class Line(Environment):
         self.spec = spec
 
     @classmethod
-    def check(cls, tasks: List[str]) -> None:
+    def check(cls, tasks: list[str]) -> None:
         """Know two tasks."""
         for task in tasks:
             if task not in ('a', 'b'):
@@ -150,7 +151,7 @@ def steps_needed(seed: int) -> int:
     return min(TARGET_STEPS, math.ceil((0.03 + 0.01 * (seed % 3)) / (150 / 25500)))
 
 
-def drive(folder: Path, setup: Dict[str, str], processes: int, plan: Plan) -> Dict[str, Any]:
+def drive(folder: Path, setup: dict[str, str], processes: int, plan: Plan) -> dict[str, Any]:
     """Run what the plan lacks; returns all rows."""
     with Journal(folder, plan) as journal:
         units = runner.missing(plan, journal)

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fakes of the runtime tests: a policy whose answers can be computed by hand, and messages."""
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ KNOWN = ('reach', 'push', 'stop')
 
 def make_spec(**changes: Any) -> PolicySpec:
     """One 4 x 4-token camera, hand position and gripper in, deltas and gripper out, 20 Hz."""
-    values: Dict[str, Any] = {
+    values: dict[str, Any] = {
         'name': 'fake', 'cameras': (CameraSpec('corner', 8, 8),),
         'state_names': ('ee_x', 'ee_y', 'ee_z', 'gripper'),
         'action_names': ('dx', 'dy', 'dz', 'gripper'), 'action_kind': 'ee_delta',
@@ -33,11 +35,11 @@ class FakeBackend(Backend):
     A white image moves 0.01 per row.  ``fail`` is raised by the next call; ``value`` replaces x.
     """
 
-    def __init__(self, spec: Optional[PolicySpec] = None):
+    def __init__(self, spec: PolicySpec | None = None):
         self.spec = spec or make_spec()
-        self.calls: List[Any] = []
-        self.fail: Optional[Exception] = None
-        self.value: Optional[float] = None
+        self.calls: list[Any] = []
+        self.fail: Exception | None = None
+        self.value: float | None = None
 
     def example_observation(self) -> Any:
         """Say a word that it knows."""

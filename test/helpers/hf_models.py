@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiny random Hugging Face decoders and the same weights in our own decoder."""
 import pytest
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A LIBERO that needs no simulator: the hand goes where it is told, the pictures are squares.
 
 It draws its fixtures from numpy's global generator at every reset, a varying number of values, as
@@ -6,7 +7,7 @@ the real one does, and writes down everything that it is told.
 from importlib.machinery import ModuleSpec
 import sys
 from types import ModuleType, SimpleNamespace
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 
@@ -33,15 +34,15 @@ class Sensor:
 class FakeEnv:
     """``OffScreenRenderEnv``; ``made`` holds all of them."""
 
-    made: List['FakeEnv'] = []
+    made: list['FakeEnv'] = []
     solved_after = 10**6  # control steps, those of settling included
 
     def __init__(self, bddl_file_name: str, camera_heights: int, camera_widths: int):
         assert camera_heights == camera_widths
         self.file, self.size = bddl_file_name, camera_heights
-        self.told: List[Any] = []  # control steps of this episode
-        self.fixtures: List[float] = []  # one per reset
-        self.states: List[float] = []
+        self.told: list[Any] = []  # control steps of this episode
+        self.fixtures: list[float] = []  # one per reset
+        self.states: list[float] = []
         self.closed = False
         self.env = self
         np.random.uniform(size=3)  # a model is made, too
@@ -65,7 +66,7 @@ class FakeEnv:
         self._observables[name]._sensor = modifier
         modifier({})
 
-    def set_init_state(self, state: np.ndarray) -> Dict[str, Any]:
+    def set_init_state(self, state: np.ndarray) -> dict[str, Any]:
         """Place the objects."""
         self.states.append(float(state[0]))
         self.told, self.hand = [], np.array([0.1, 0.2, 0.3])
@@ -77,7 +78,7 @@ class FakeEnv:
         self.hand = self.hand + 0.05 * np.array(command[:3])
         return self._seen(), 0.0, len(self.told) >= self.solved_after, {}
 
-    def _seen(self) -> Dict[str, Any]:
+    def _seen(self) -> dict[str, Any]:
         half = np.sqrt(0.5)
         return {'robot0_eef_pos': self.hand, 'robot0_eef_quat': np.array([0.0, 0.0, half, half]),
                 'robot0_gripper_qpos': np.array([0.04, -0.03]),
@@ -108,7 +109,7 @@ def install(monkeypatch: Any) -> None:
     """Make ``import libero`` find this one."""
     from vla_pruner_ros.evaluation.environments.libero.libero_tasks import SUITES
     FakeEnv.made = []
-    parts: Dict[str, Dict[str, Any]] = {
+    parts: dict[str, dict[str, Any]] = {
         'libero': {}, 'libero.libero': {'get_libero_path': lambda name: f'/libero/{name}'},
         'libero.libero.benchmark': {'get_benchmark_dict': lambda: {
             name: lambda name=name: Suite(name) for name in SUITES}},

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small random checkpoints in the exact published layout of OpenVLA and OpenVLA-OFT.
 
     folder = write_checkpoint(tmp_path)                     # OpenVLA, default sizes and weights
@@ -8,18 +9,19 @@
 implementation can be given the same ones.  Head counts are 16 in both towers, as published; widths
 must be multiples of 16.  The vocabulary keeps its real size: token ids are part of the format.
 """
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 import json
 import math
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 import zlib
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Shape = Tuple[int, ...]
+Shape = tuple[int, ...]
 Rule = Callable[[str, Shape], Tensor]
 
 ACTION_TOKENS = slice(31744, 32000)
@@ -62,8 +64,8 @@ class Oft:
 
 
 def _tower(prefix: str, width: int, depth: int, inner: int, sizes: Sizes,
-           dino: bool) -> Dict[str, Shape]:
-    shapes: Dict[str, Shape] = {}
+           dino: bool) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
     if dino:
         shapes['cls_token'] = (1, 1, width)
         shapes['reg_token'] = (1, 4, width)
@@ -92,7 +94,7 @@ def _tower(prefix: str, width: int, depth: int, inner: int, sizes: Sizes,
     return {prefix + name: shape for name, shape in shapes.items()}
 
 
-def tensor_shapes(sizes: Sizes) -> Dict[str, Shape]:
+def tensor_shapes(sizes: Sizes) -> dict[str, Shape]:
     """Published names and shapes, the unused tensors (last blocks, norms, pooling) included."""
     shapes = _tower('vision_backbone.featurizer.', sizes.dino_width, sizes.dino_depth,
                     sizes.dino_inner, sizes, dino=True)
@@ -117,10 +119,10 @@ def tensor_shapes(sizes: Sizes) -> Dict[str, Shape]:
     return shapes
 
 
-def oft_shapes(sizes: Sizes, oft: Oft) -> Dict[str, Dict[str, Shape]]:
+def oft_shapes(sizes: Sizes, oft: Oft) -> dict[str, dict[str, Shape]]:
     """File stem (``action_head`` ...) -> names and shapes, without the ``module.`` prefix."""
     d, wide = sizes.llm_width, sizes.llm_width * oft.action_dim
-    head: Dict[str, Shape] = {
+    head: dict[str, Shape] = {
         'model.layer_norm1.weight': (wide,), 'model.layer_norm1.bias': (wide,),
         'model.fc1.weight': (d, wide), 'model.fc1.bias': (d,)}
     for index in range(2):
@@ -139,9 +141,9 @@ def oft_shapes(sizes: Sizes, oft: Oft) -> Dict[str, Dict[str, Shape]]:
     return files
 
 
-def _film_shapes(sizes: Sizes, rank: int) -> Dict[str, Shape]:
+def _film_shapes(sizes: Sizes, rank: int) -> dict[str, Shape]:
     """Both towers inside FiLM blocks; with ``rank``, every linear layer carries LoRA factors."""
-    shapes: Dict[str, Shape] = {}
+    shapes: dict[str, Shape] = {}
     for name, shape in tensor_shapes(sizes).items():
         if not name.startswith('vision_backbone.'):
             continue
@@ -191,18 +193,18 @@ def default_rule(name: str, shape: Shape) -> Tensor:
     return noise * (1.5 / math.sqrt(math.prod(shape[1:])))
 
 
-def statistics(dim: int = 7, shift: float = 0.0, proprio_dim: int = 8) -> Dict[str, Any]:
+def statistics(dim: int = 7, shift: float = 0.0, proprio_dim: int = 8) -> dict[str, Any]:
     """Normalisation statistics of one data set, quantiles inside the extremes."""
-    def block(size: int, scale: float) -> Dict[str, List[float]]:
+    def block(size: int, scale: float) -> dict[str, list[float]]:
         low = (-scale * (1 + np.arange(size) / 10) + shift).tolist()
         high = (scale * (1.5 + np.arange(size) / 20) + shift).tolist()
         return {'mean': [0.0] * size, 'std': [scale] * size, 'min': [1.5 * one for one in low],
                 'max': [1.5 * one for one in high], 'q01': low, 'q99': high}
 
-    action: Dict[str, Any] = block(dim, 0.02)
+    action: dict[str, Any] = block(dim, 0.02)
     if dim == 7:
         action.update(mask=[True] * 6 + [False])
-    result: Dict[str, Any] = {'action': action, 'num_trajectories': 10, 'num_transitions': 1000}
+    result: dict[str, Any] = {'action': action, 'num_trajectories': 10, 'num_transitions': 1000}
     if proprio_dim:
         result['proprio'] = block(proprio_dim, 1.0)
     return result
@@ -228,7 +230,7 @@ def small_tokenizer() -> Any:
     return tokenizer
 
 
-def _config(sizes: Sizes, norm_stats: Mapping[str, Any], dtype: torch.dtype) -> Dict[str, Any]:
+def _config(sizes: Sizes, norm_stats: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     name = str(dtype).rpartition('.')[2]
     return {
         'architectures': ['OpenVLAForActionPrediction'], 'model_type': 'openvla',
@@ -248,7 +250,7 @@ def _config(sizes: Sizes, norm_stats: Mapping[str, Any], dtype: torch.dtype) -> 
             'pad_token_id': 32000, 'torch_dtype': name, 'vocab_size': sizes.vocab}}
 
 
-def _processor(sizes: Sizes) -> Dict[str, Any]:
+def _processor(sizes: Sizes) -> dict[str, Any]:
     """The published processor's fields; its means were rounded to bfloat16 when it was saved."""
     side = [sizes.image, sizes.image]
     means = [[0.484375, 0.455078125, 0.40625], [0.5, 0.5, 0.5]]
@@ -266,11 +268,11 @@ def _processor(sizes: Sizes) -> Dict[str, Any]:
         'use_fused_vision_backbone': True}
 
 
-def write_checkpoint(folder: Path, sizes: Optional[Sizes] = None, rule: Rule = default_rule, *,
+def write_checkpoint(folder: Path, sizes: Sizes | None = None, rule: Rule = default_rule, *,
                      dtype: torch.dtype = torch.float32, shards: int = 3,
-                     norm_stats: Optional[Mapping[str, Any]] = None,
-                     dataset_statistics: Optional[Mapping[str, Any]] = None,
-                     oft: Optional[Oft] = None, tokenizer: Optional[Path] = None) -> Path:
+                     norm_stats: Mapping[str, Any] | None = None,
+                     dataset_statistics: Mapping[str, Any] | None = None,
+                     oft: Oft | None = None, tokenizer: Path | None = None) -> Path:
     """Write a checkpoint directory and return it.
 
     Args:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where things are: this checkout, the helpers, and recorded data that may lie beside it."""
 from pathlib import Path
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's own ``main`` with the fake policy: started as a process of its own by tests."""
 import sys
 

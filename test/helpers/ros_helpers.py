@@ -1,13 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """A policy node with a fake policy, and a robot beside it, in two contexts of one process.
 
 No waiting by time: ``Rig.until`` spins both sides until something is true, and silence is proved
 by a message that was sent later and has already arrived.  Each rig has its own namespace: others
 may still see the endpoints of a node that has just gone.
 """
+from collections.abc import Callable
 import json
 import os
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any
 
 os.environ['ROS_DOMAIN_ID'] = os.environ.get('VLA_PRUNER_TEST_DOMAIN', '71')
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
@@ -39,7 +41,7 @@ DEADLINE = 20.0  # seconds
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Long limits: a busy test machine must not look like a stale camera.
-DEFAULTS: Dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     'pruner': 'none', 'token_budget': 0, 'camera_topics': ['corner=camera/image_raw'],
     'joint_state_topic': 'joint_states', 'pose_topic': 'ee_pose',
     'instruction_topic': 'instruction',
@@ -64,7 +66,7 @@ class Robot:
         self.joints = make(JointState, 'joint_states', qos_profile_sensor_data)
         self.poses = make(PoseStamped, 'ee_pose', qos_profile_sensor_data)
         self.instructions = make(String, 'instruction', 1)
-        self.got: Dict[str, List[Any]] = {}
+        self.got: dict[str, list[Any]] = {}
         for name, kind in COMMANDS.items():
             for topic in (name, f'dry_run/{name}'):
                 self._listen(kind, topic, QoSProfile(depth=100))
@@ -84,7 +86,7 @@ class Robot:
         return (self.node.get_clock().now() - Duration(seconds=age)).to_msg()
 
     def send_state(self, gripper: float = 0.5, name: str = 'gripper',
-                   stamp: Optional[Any] = None) -> None:
+                   stamp: Any | None = None) -> None:
         """Pose (0.1, 0.2, 0.3) and one joint."""
         pose = PoseStamped()
         pose.header.stamp = stamp or self.stamp()
@@ -93,7 +95,7 @@ class Robot:
         self.poses.publish(pose)
         self.joints.publish(JointState(header=pose.header, name=[name], position=[gripper]))
 
-    def send(self, image: Optional[Any] = None, age: Optional[float] = None, **state: Any) -> None:
+    def send(self, image: Any | None = None, age: float | None = None, **state: Any) -> None:
         """One moment: state (of the image's stamp, or ``age`` seconds old), then image."""
         image = image if image is not None else self.picture()
         self.send_state(stamp=image.header.stamp if age is None else self.stamp(age), **state)
@@ -115,7 +117,7 @@ class Rig:
     count = 0
     deadline = DEADLINE
 
-    def __init__(self, backend: Optional[FakeBackend] = None, load: Optional[Any] = None,
+    def __init__(self, backend: FakeBackend | None = None, load: Any | None = None,
                  compressed: bool = False, **parameters: Any):
         Rig.count += 1
         self.namespace = f'/rig_{os.getpid()}_{Rig.count}'
@@ -160,7 +162,7 @@ class Rig:
         for executor in self.executors:
             executor.spin_once(timeout_sec=0.005)
 
-    def until(self, predicate: Callable[[], Any], feed: Optional[Callable[[], Any]] = None) -> Any:
+    def until(self, predicate: Callable[[], Any], feed: Callable[[], Any] | None = None) -> Any:
         """Spin (and ``feed`` now and then) until the predicate is true; return its value."""
         end, next_feed = time.monotonic() + self.deadline, 0.0
         while time.monotonic() < end:
@@ -173,12 +175,12 @@ class Rig:
             self.spin()
         raise AssertionError(f'not within {self.deadline} s; last status: {self.status()}')
 
-    def status(self) -> Dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Newest status as a dictionary."""
         newest = json.loads(self.got['status'][-1].data) if self.got['status'] else {}
         return {'last_step': {}, 'resets': {}, **newest}
 
-    def diagnostics(self) -> Dict[str, str]:
+    def diagnostics(self) -> dict[str, str]:
         """Newest diagnostics: key -> text, plus ``level`` and ``message``."""
         name = f'{self.namespace[1:]}/pruned_policy: policy'
         ours = [one for array in self.got['/diagnostics'] for one in array.status
@@ -236,7 +238,7 @@ class Rig:
 @pytest.fixture
 def make_rig():
     """Build rigs that are closed after the test."""
-    rigs: List[Rig] = []
+    rigs: list[Rig] = []
 
     def make(*args: Any, start: bool = True, **kwargs: Any) -> Rig:
         rigs.append(Rig(*args, **kwargs))

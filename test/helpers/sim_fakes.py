@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """A robot on a line that tells by its pictures which episode and step it shows; a listener."""
+from collections.abc import Callable, Sequence
 import json
 import time
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 import numpy as np
@@ -103,11 +105,11 @@ def spin_until(executors: Sequence[SingleThreadedExecutor], predicate: Callable[
 class Listener:
     """Keeps what a robot node says and sends it chunks; in a context of its own."""
 
-    def __init__(self, images: Dict[str, Tuple[Any, Any]]):
+    def __init__(self, images: dict[str, tuple[Any, Any]]):
         self.context = Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node('listener', context=self.context)
-        self.got: Dict[str, List[Any]] = {}
+        self.got: dict[str, list[Any]] = {}
         for topic, (kind, profile) in {
                 **images, '/joint_states': (JointState, SENSOR), '/ee_pose': (PoseStamped, SENSOR),
                 '/instruction': (String, 1), '/sim_robot/episode': (String, LATCHED)}.items():
@@ -135,7 +137,7 @@ class Listener:
         spin_until(self.executors, predicate, DEADLINE, lambda: self.status)
 
     @property
-    def status(self) -> Dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Newest ``~/episode``."""
         box = self.got['/sim_robot/episode']
         return dict(json.loads(box[-1].data)) if box else {}
@@ -145,7 +147,7 @@ class Listener:
         stamp = self.got[topic][-1].header.stamp
         return int(stamp.sec * 10**9 + stamp.nanosec)
 
-    def reset(self) -> Dict[str, Any]:
+    def reset(self) -> dict[str, Any]:
         """Begin an episode; what the robot answers."""
         future = self._resets.call_async(Trigger.Request())
         self.until(future.done)

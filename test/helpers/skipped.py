@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recorded data that lies beside the checkout and never in it."""
 from pathlib import Path
 

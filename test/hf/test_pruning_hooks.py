@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pruning inside a stock Hugging Face forward: equal to masking, and no trace afterwards."""
 from decoder_reference import LIMIT, masked_reference, relative, selector, sequence
 from hf_models import hugging_face, MaskColumns, own_decoder

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the core may not pull in, proved in a fresh interpreter."""
 import subprocess
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The package as pip, colcon and the two commands see it, and the boundaries between its parts."""
 import ast
 from fnmatch import fnmatch

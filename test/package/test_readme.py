@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The README says what the code does: parameter table, pruners, files, commands."""
 import re
 

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The questions that both sides are asked: sizes, statistics, prompts, images, joints.
 
 Whole numbers only in the images, so that every machine computes the same pixels.
 """
 import hashlib
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ DATA_SETS = ('bridge_orig', 'libero_spatial_no_noops', 'aloha_fold_shirt')
 IMAGE_SIZES = ((240, 320), (480, 640), (224, 224), (100, 130))
 
 
-def statistics(dims: int = 7, proprio: int = 8) -> Dict[str, Any]:
+def statistics(dims: int = 7, proprio: int = 8) -> dict[str, Any]:
     """Made-up normalisation statistics under real names; the last action is not normalised."""
     result = {}
     for offset, key in enumerate(DATA_SETS):
@@ -47,7 +48,7 @@ def statistics(dims: int = 7, proprio: int = 8) -> Dict[str, Any]:
     return result
 
 
-def _bounds(dims: int, width: float, mask: List[bool]) -> Dict[str, Any]:
+def _bounds(dims: int, width: float, mask: list[bool]) -> dict[str, Any]:
     low = [round(-width * (1 + 0.1 * i), 6) for i in range(dims)]
     high = [round(width * (1 + 0.05 * i), 6) for i in range(dims)]
     return {'mean': [0.0] * dims, 'std': [round(width / 2, 6)] * dims,

@@ -1,11 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames of the recorded robot video that some golden files were made from."""
 from pathlib import Path
-from typing import List
 
 import numpy as np
 
 
-def bridge_frames(video: Path, count: int) -> List[np.ndarray]:
+def bridge_frames(video: Path, count: int) -> list[np.ndarray]:
     """First ``count`` frames, (H, W, 3) uint8 RGB.
 
     Raises:

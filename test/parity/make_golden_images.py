@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Resize and crop with the TensorFlow code of OpenVLA-OFT; keep samples of the pixels.
 
 Needs TensorFlow and Pillow only.  With ``--observation`` the centre-cropped pictures of that

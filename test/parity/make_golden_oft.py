@@ -1,15 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the official OpenVLA-OFT code (and its transformers fork) on the small model.
 
 Two images, joint state and the L1 head; the platform's constants come, as in that code, from the
 word ``libero`` or ``aloha`` in the command line.  See README.md for the environment.
 """
 import argparse
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import importlib
 import json
 from pathlib import Path
 import sys
-from typing import Callable, Iterator
 
 import numpy as np
 from parity import cases, official

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the official OpenVLA code on the small model and keep what it answers.
 
 See README.md in this folder for the environment and the command line.

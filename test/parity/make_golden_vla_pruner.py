@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the official VLA-Pruner code (OpenVLA) over consecutive frames and keep what it decided.
 
 The code runs as published, with one switch: it rounds the attention history to bfloat16 before it
@@ -6,12 +7,12 @@ history as it was collected.  See README.md for the environment.
 """
 import argparse
 from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 import importlib
 import json
 from pathlib import Path
 import sys
-from typing import Iterator, List, Sequence
 
 import numpy as np
 from parity import cases, official
@@ -116,7 +117,7 @@ def main() -> None:
     arrays = {}
     for name, pictures in sequences.items():
         arrays[f'{name}/pictures_digest'] = np.array([cases.digest(one) for one in pictures])
-        pixel_values: List[torch.Tensor] = [official.pixels(processor, one) for one in pictures]
+        pixel_values: list[torch.Tensor] = [official.pixels(processor, one) for one in pictures]
         for rows, ratio, history in RUNS:
             found = run(model, recorder, pixel_values, rows, ratio, history)
             print(name, rows, ratio, history, found['tokens'][-1], found['action'][-1])

@@ -1,14 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """Imports the official implementations from folders that the caller names, and fills them by rule.
 
 They are never part of this repository.  Packages are entered without running their ``__init__``
 files, which would pull in training code; nothing that computes an answer is replaced.
 """
+from collections.abc import Iterator
 from contextlib import contextmanager
 import importlib
 from pathlib import Path
 import sys
 import types
-from typing import Any, Dict, Iterator
+from typing import Any
 
 import numpy as np
 from parity import cases, weights_rule
@@ -101,6 +103,6 @@ def pixels(processor: Any, picture: np.ndarray) -> torch.Tensor:
     return processor(Image.fromarray(picture), return_tensors='pt')['pixel_values']
 
 
-def versions(*names: str) -> Dict[str, str]:
+def versions(*names: str) -> dict[str, str]:
     """Version strings of imported packages, for the record."""
     return {name: importlib.import_module(name).__version__ for name in names}

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our side of the comparisons: a checkpoint by the rule, loaded by our own backends."""
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 from openvla_checkpoint import Oft, Sizes, write_checkpoint
@@ -22,15 +24,15 @@ SIZES = Sizes(
     llm_layers=cases.DECODER['num_hidden_layers'], llm_heads=cases.DECODER['num_attention_heads'])
 
 
-@lru_cache(maxsize=None)
-def golden(name: str) -> Dict[str, np.ndarray]:
+@cache
+def golden(name: str) -> dict[str, np.ndarray]:
     """Arrays of one golden file."""
     with np.load(GOLDEN / f'{name}.npz') as archive:
         return {key: archive[key] for key in archive.files}
 
 
 @lru_cache(maxsize=2048)
-def rule(name: str, shape: Tuple[int, ...]) -> Tensor:
+def rule(name: str, shape: tuple[int, ...]) -> Tensor:
     """The rule, as tensors (shared: nobody writes into them)."""
     return torch.from_numpy(weights_rule.tensor(name, shape))
 
@@ -40,12 +42,12 @@ class FixedPrompt:
 
     max_tokens = 512
 
-    def encode(self, instruction: str) -> List[int]:
+    def encode(self, instruction: str) -> list[int]:
         """Token ids from BOS to the empty token."""
         return [*cases.PROMPT, 29871]
 
 
-def checkpoint(folder: Path, oft: Optional[Oft] = None) -> Path:
+def checkpoint(folder: Path, oft: Oft | None = None) -> Path:
     """Write the small checkpoint, with the extra files of OFT if asked for."""
     dims, proprio = (oft.action_dim, oft.proprio_dim or 8) if oft else (7, 8)
     return write_checkpoint(folder, SIZES, rule, oft=oft,
@@ -58,7 +60,7 @@ def parameters(backend: str, folder: Path, key: str, **others: Any) -> Parameter
                                  'dtype': 'float32', **others})
 
 
-def observation(pictures: Dict[str, np.ndarray], state: Sequence[float] = ()) -> Observation:
+def observation(pictures: dict[str, np.ndarray], state: Sequence[float] = ()) -> Observation:
     """One moment; the words do not matter (see ``FixedPrompt``)."""
     return Observation(images=pictures, state=np.asarray(state, np.float64), instruction='move',
                        stamp_ns=0)

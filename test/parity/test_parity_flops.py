@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published column of multiply-adds for OpenVLA (arXiv 2511.16449), within 0.5 %."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our crop and Lanczos resize against TensorFlow's (sampled pixels; see test/parity)."""
 import numpy as np
 from parity import cases

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our OpenVLA-OFT gives the published implementation's chunks (golden files; see test/parity)."""
 from dataclasses import replace
 import json

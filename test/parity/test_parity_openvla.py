@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our OpenVLA gives the published implementation's answers (golden files; see test/parity)."""
 import json
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our VLA-Pruner decides like the published code over ten frames (golden file; see test/parity).
 
 The reference's habits are switched on: oldest step weighs most, action attention of layer index 15

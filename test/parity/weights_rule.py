@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights from names: the same small model on both sides of a comparison, without a weight file.
 
 Every tensor is a seeded function of its published name and its shape, so the official
 implementations and ours are filled alike although neither sees the other.  ``RandomState`` is used
 because NumPy promises that its stream never changes.
 """
+from collections.abc import Sequence
 import hashlib
-from typing import Sequence, Tuple
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def _draw(name: str, shape: Sequence[int]) -> np.ndarray:
     return np.random.RandomState(seed).standard_normal(tuple(shape))
 
 
-def _scale(name: str, shape: Tuple[int, ...]) -> float:
+def _scale(name: str, shape: tuple[int, ...]) -> float:
     if len(shape) == 1:  # biases, norms, layer scales
         return 0.1
     if name.endswith('embed_tokens.weight'):

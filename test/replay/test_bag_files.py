@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bags in all their forms, whole and broken; and the writer of recordings."""
 import gzip
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The robot's way in and out: the shipped parameter files, and a real bag end to end."""
 import json
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The replay command on made-up bags and, where they lie beside the project, on real ones."""
 import json
 

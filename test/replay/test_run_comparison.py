@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers of a replay report, against hand-computed ones."""
 from collections import Counter
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simulated robot: determinism, shapes, limits, errors; experts; projection."""
 import numpy as np
 import pytest

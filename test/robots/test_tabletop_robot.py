@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tabletop robot: surface, kinematics, determinism, limits, projection."""
 import numpy as np
 import pytest

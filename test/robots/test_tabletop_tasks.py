@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tabletop tasks: placement, wording, success and failure, experts, labels."""
 from dataclasses import replace
 

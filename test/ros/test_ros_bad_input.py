@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad input reaches the node over real topics: counted, silent, recovered."""
 import math
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files shipped beside the code: parameter file, launch file, transport profile."""
 import ast
 from pathlib import Path

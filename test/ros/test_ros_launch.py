@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The launch file in a real launch system; nothing to test here where none is installed."""
 import importlib.util
 import os

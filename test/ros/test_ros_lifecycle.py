@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The managed node: transitions, failures, what is published when."""
 from lifecycle_msgs.srv import ChangeState, GetState
 import pytest

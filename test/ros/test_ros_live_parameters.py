@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters over ROS services: declared from the table, live where it says so, all or nothing."""
 from array import array
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node with an OpenVLA checkpoint: camera message in, end-effector command out, pruned."""
 from openvla_checkpoint import statistics, write_checkpoint
 import pytest

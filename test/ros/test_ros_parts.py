@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's parts by themselves: messages, velocity stream, watchdog, thread, words."""
 import threading
 from types import SimpleNamespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole processes: start by themselves, stop on signals, record what they say."""
 import os
 import signal

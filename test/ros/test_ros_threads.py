@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The model runs beside the executor, never in it."""
 import threading
 

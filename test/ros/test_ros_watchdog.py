@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Silence and surprises: the robot is told to stay, once, and the node goes on."""
 import ros_helpers
 from ros_helpers import FakeBackend, JOINT_SPEC

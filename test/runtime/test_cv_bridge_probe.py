@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """cv_bridge is used where it gives the right pixels, and only there."""
 import sys
 from types import ModuleType, SimpleNamespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every image encoding a camera driver publishes, checked on pixel values written by hand."""
 from array import array
 from types import SimpleNamespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The texts of ``camera_topics`` and ``state_sources``."""
 from fakes import make_spec
 import pytest

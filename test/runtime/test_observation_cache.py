@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Newest frames in, one observation out; everything unusable is a counted, named reason."""
 import math
 import threading

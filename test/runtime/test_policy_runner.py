@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The path from messages to commands, driven as the node and the replay drive it."""
 from fakes import FakeBackend, image, joints, make_parameters, make_spec, pose, SECOND
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rotation vectors and roll-pitch-yaw of a pose: numbers by hand."""
 import math
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Action chunks -> poses, joint positions and gripper commands, by hand-computed numbers."""
 import math
 

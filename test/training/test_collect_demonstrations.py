@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Demonstrations of both simulated robots: what a shard holds and that its labels are right."""
 import numpy as np
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped policy in closed loop, the gate's selections, and the arithmetic of the reports."""
 import json
 

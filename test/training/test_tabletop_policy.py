@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped tabletop policy: solves its tasks, follows the words, cares which tokens stay."""
 import numpy as np
 import pytest

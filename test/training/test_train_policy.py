@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training of the shipped policy on made-up demonstrations: data, losses, schedule, resuming."""
 from dataclasses import replace
 import json

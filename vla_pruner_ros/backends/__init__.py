@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policy families: found by name, imported when first asked for.
 
 A backend class has ``load(checkpoint, device)``: a checkpoint directory (None = the weights

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policies that come with this package: names, folders, and what their configurations say.
 
 Reads JSON only.  Launch files and the demo ask here which cameras and tasks a policy has, long
@@ -6,7 +7,6 @@ before its weights are loaded, so this file imports no torch.
 from dataclasses import dataclass
 import json
 from pathlib import Path
-from typing import Dict, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
 
@@ -17,7 +17,7 @@ DEFAULT = 'metaworld'
 #: comparisons of methods: two further training seeds of ``tabletop``, and one whose encoder is
 #: global, so that every visual token has seen the whole image.
 NAMES = (DEFAULT, 'tabletop', 'tabletop-seed1', 'tabletop-seed2', 'tabletop-global')
-FOLDERS: Dict[str, Path] = {name: WEIGHTS / name for name in NAMES}
+FOLDERS: dict[str, Path] = {name: WEIGHTS / name for name in NAMES}
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class PolicyFacts:
         cameras: roles, in the order of the policy's input.
     """
 
-    tasks: Tuple[str, ...]
-    cameras: Tuple[str, ...]
+    tasks: tuple[str, ...]
+    cameras: tuple[str, ...]
 
 
-def shipped_names() -> Tuple[str, ...]:
+def shipped_names() -> tuple[str, ...]:
     """Names of the shipped policies whose files are here."""
     return tuple(name for name, folder in FOLDERS.items() if (folder / CONFIGURATION).is_file())
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time of a policy step and of a decoder pass at several token budgets.
 
 Prints what the token count alone allows first, then medians, the ratio to the unpruned pass and to
@@ -5,13 +6,14 @@ plain ``transformers`` (where it is installed), all measured in the same run in 
 and one JSON document as its last line.
 """
 import argparse
+from collections.abc import Callable, Sequence
 from functools import partial
 import json
 import platform
 import re
 from statistics import median
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,7 +60,7 @@ def random_decoder(name: str, device: torch.device, dtype: torch.dtype) -> Decod
     return decoder.to(device=device, dtype=dtype).eval()
 
 
-def pocket_case(device: torch.device) -> Tuple[Any, str]:
+def pocket_case(device: torch.device) -> tuple[Any, str]:
     """Backend of the shipped policy; random weights of the same shape where none are shipped."""
     from vla_pruner_ros.backends.pocket.pocket_backend import PocketBackend
     from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA
@@ -71,7 +73,7 @@ def pocket_case(device: torch.device) -> Tuple[Any, str]:
         return PocketBackend(PocketVLA(config), device), 'random'
 
 
-def stock_forward(decoder: Decoder, embeds: Tensor) -> Optional[Callable[[], Any]]:
+def stock_forward(decoder: Decoder, embeds: Tensor) -> Callable[[], Any] | None:
     """Plain ``transformers`` forward with the same weights, or None where it is not installed."""
     try:
         import transformers
@@ -99,10 +101,10 @@ def warmed(pruner: Pruner, budget: int, tokens: int, run: Callable[[TokenSelecto
     raise ConfigError(f'pruner {pruner.name!r} never leaves its warm-up')
 
 
-def alternate(runs: Dict[str, Callable[[], Any]], options: argparse.Namespace,
-              device: torch.device) -> Dict[str, float]:
+def alternate(runs: dict[str, Callable[[], Any]], options: argparse.Namespace,
+              device: torch.device) -> dict[str, float]:
     """Median milliseconds of each run; one of each per round, so that all share the weather."""
-    times: Dict[str, List[float]] = {name: [] for name in runs}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     clock = CLOCKS[options.clock]
     for turn in range(WARM_UP + options.repeats):
         for name, run in runs.items():
@@ -121,7 +123,7 @@ def _wait(device: torch.device) -> None:
 
 
 def pruned_runs(spec: PolicySpec, options: argparse.Namespace,
-                run: Callable[[TokenSelector], Any]) -> Dict[str, Tuple[int, Pruner, Any]]:
+                run: Callable[[TokenSelector], Any]) -> dict[str, tuple[int, Pruner, Any]]:
     """Budget label -> (budget, its own pruner past the warm-up, a callable that does one run)."""
     tokens, result = spec.tokens_per_image, {}
     for share in SHARES:
@@ -138,20 +140,20 @@ def pruned_runs(spec: PolicySpec, options: argparse.Namespace,
 
 
 def bench_decoder(name: str, decoder: Decoder, sequence: SequenceLayout, embeds: Tensor,
-                  options: argparse.Namespace) -> List[Dict[str, Any]]:
+                  options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of the decoder pass alone (parallel decoding)."""
     visual, layers = sequence.visual, len(decoder.layers)
     spec = PolicySpec(name, (), (), (), 'ee_delta', QUERIES, 0.05, visual.rows, visual.cols,
                       layers, causal=False)
 
-    def run(selector: TokenSelector, trim: Optional[bool] = None) -> None:
+    def run(selector: TokenSelector, trim: bool | None = None) -> None:
         call = PrunedPass(decoder, sequence, selector, causal=False, trim=trim)
         call.prefill(embeds)
         selector.feedback(call.feedback())
 
     keep_all = TokenSelector(None, 0, spec.tokens_per_image)
     pruned = pruned_runs(spec, options, run)
-    runs: Dict[str, Callable[[], Any]] = {UNPRUNED: partial(run, keep_all),
+    runs: dict[str, Callable[[], Any]] = {UNPRUNED: partial(run, keep_all),
                                           TRIMMED: partial(run, keep_all, True)}
     runs.update({label: one for label, (_, _, one) in pruned.items()})
     stock = stock_forward(decoder, embeds)
@@ -161,7 +163,7 @@ def bench_decoder(name: str, decoder: Decoder, sequence: SequenceLayout, embeds:
                  sequence, layers)
 
 
-def bench_pocket(options: argparse.Namespace, device: torch.device) -> List[Dict[str, Any]]:
+def bench_pocket(options: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
     """Rows of the shipped policy: the whole step, then its decoder alone."""
     backend, weights = pocket_case(device)
     spec, name = backend.spec, f'pocket ({weights} weights)'
@@ -181,8 +183,8 @@ def bench_pocket(options: argparse.Namespace, device: torch.device) -> List[Dict
     return rows + bench_decoder(name, model.decoder, sequence, embeds, options)
 
 
-def _rows(name: str, what: str, medians: Dict[str, float], pruned: Dict[str, Any],
-          sequence: SequenceLayout, layers: int) -> List[Dict[str, Any]]:
+def _rows(name: str, what: str, medians: dict[str, float], pruned: dict[str, Any],
+          sequence: SequenceLayout, layers: int) -> list[dict[str, Any]]:
     """One row per run, with its bound; the bounds are printed before the times."""
     full, tokens = sequence.length, sequence.visual.tokens_per_image
     rows = []
@@ -199,7 +201,7 @@ def _rows(name: str, what: str, medians: Dict[str, float], pruned: Dict[str, Any
     return rows
 
 
-def _print_group(rows: Sequence[Dict[str, Any]]) -> None:
+def _print_group(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
     first = rows[0]
@@ -223,7 +225,7 @@ def run_decoder_benchmark(options: argparse.Namespace) -> int:
     device, dtype = torch_device(options.device), getattr(torch, options.dtype)
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads)
-    rows: List[Dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     try:
         for name in options.models:
             if name == 'pocket':

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far precisions and rounded weights move the answers of an OpenVLA-type checkpoint.
 
 Every precision, such as ``bfloat16`` or ``bfloat16+int8``, answers the same made-up frames, one
@@ -11,7 +12,7 @@ from importlib import metadata
 import json
 import platform
 from statistics import median
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,10 +40,10 @@ class Answers:
         decoder_ms: of the pruned run.
     """
 
-    rows: List[np.ndarray] = field(default_factory=list)
-    actions: List[Optional[np.ndarray]] = field(default_factory=list)
-    kept: List[Tuple[np.ndarray, ...]] = field(default_factory=list)
-    decoder_ms: List[float] = field(default_factory=list)
+    rows: list[np.ndarray] = field(default_factory=list)
+    actions: list[np.ndarray | None] = field(default_factory=list)
+    kept: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    decoder_ms: list[float] = field(default_factory=list)
 
 
 def frame(spec: PolicySpec, number: int) -> Observation:
@@ -97,7 +98,7 @@ def ask(backend: Any, parameters: Parameters, frames: int) -> Answers:
     return found
 
 
-def deviation(ours: Answers, reference: Answers) -> Dict[str, Any]:
+def deviation(ours: Answers, reference: Answers) -> dict[str, Any]:
     """Numbers against the reference; None where nothing could be compared."""
     pairs = list(zip(ours.rows, reference.rows))
     rows = [float(np.linalg.norm(one - other) / np.linalg.norm(other)) for one, other in pairs]
@@ -114,7 +115,7 @@ def deviation(ours: Answers, reference: Answers) -> Dict[str, Any]:
         'kept_overlap': float(np.mean(kept)) if kept else None}
 
 
-def weights_bytes(backend: Any, quantization: str) -> Dict[str, int]:
+def weights_bytes(backend: Any, quantization: str) -> dict[str, int]:
     """Bytes that the weights of a loaded policy really take, by precision."""
     proprio = getattr(backend, 'proprio', None)
     parts = [backend.model, getattr(backend, 'head', None),
@@ -132,8 +133,8 @@ def run_quantization_benchmark(options: argparse.Namespace) -> int:
         raise ConfigError(f'--frames is {options.frames}; accepted: 1 or more')
     base = load_parameters(None, ['backend=openvla', *options.set]).changed(
         {'checkpoint': options.checkpoint})
-    rows: List[Dict[str, Any]] = []
-    reference: Optional[Answers] = None
+    rows: list[dict[str, Any]] = []
+    reference: Answers | None = None
     print('against the first row; output: norm of the difference over the norm; kept: share of '
           'the same tokens')
     print(f'{"precision":<15}{"weights":>11}{"output":>9}{"same best":>11}{"actions":>9}'
@@ -170,7 +171,7 @@ def run_quantization_benchmark(options: argparse.Namespace) -> int:
     return 0
 
 
-def _version(package: str) -> Optional[str]:
+def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

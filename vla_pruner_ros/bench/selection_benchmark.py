@@ -1,14 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time of token selection alone, for every method; no model, no images.
 
 Prints a table of median milliseconds per image and one JSON document as its last line.  The
 signals are random, the hard case for a selection: no ties, and the two pools hardly overlap.
 """
 import argparse
+from collections.abc import Callable, Sequence
 import json
 import platform
 from statistics import median
 import time
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any
 
 import torch
 
@@ -68,7 +70,7 @@ def measure(name: str, tokens: int, width: int, budget: int, device: torch.devic
     pruner = make_pruner(Parameters(pruner=name), spec, causal=True)
     show_actions(pruner, tokens, device)
     signals = random_signals(tokens, width, device)
-    times: List[float] = []
+    times: list[float] = []
     for _ in range(WARM_UP + repeats):
         _wait(device)
         begin = clock()
@@ -103,10 +105,10 @@ def run_selection_benchmark(options: argparse.Namespace) -> int:
 
 
 def _table(pruners: Sequence[str], device: torch.device, repeats: int,
-           clock: Callable[[], float]) -> List[Dict[str, Any]]:
+           clock: Callable[[], float]) -> list[dict[str, Any]]:
     heads = ''.join(f'{f"keep {budget}":>10}' for budget in BUDGETS)
     print(f'{"pruner":<14}{"tokens":>7}{"width":>7}{heads}   (median ms of one selection)')
-    rows: List[Dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for tokens in GRIDS:
         for width in WIDTHS:
             for name in pruners:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner check CHECKPOINT --bag BAG``: real weights from download to pruned answers.
 
 Downloads a repository id, loads it, and runs the first frames of a recording unpruned and at
@@ -12,7 +13,7 @@ import json
 import resource
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def fitted(bag: Bag, parameters: Parameters, spec: PolicySpec) -> Parameters:
 
     Cameras then take its image topics in alphabetical order; every change is said.
     """
-    changes: Dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     asked = parse_camera_topics(parameters.camera_topics)
     images = sorted(name for name, one in bag.topics.items() if one.type_name in IMAGES)
     roles = [one.role for one in spec.cameras]
@@ -112,7 +113,7 @@ def fitted(bag: Bag, parameters: Parameters, spec: PolicySpec) -> Parameters:
 
 
 def wired(bag: Bag, parameters: Parameters, spec: PolicySpec,
-          instruction: Optional[str]) -> Wiring:
+          instruction: str | None) -> Wiring:
     """Topics to read.
 
     Raises:
@@ -129,13 +130,13 @@ def wired(bag: Bag, parameters: Parameters, spec: PolicySpec,
 
 
 def check(bag: Bag, backend: Any, parameters: Parameters,
-          options: argparse.Namespace) -> Dict[str, Any]:
+          options: argparse.Namespace) -> dict[str, Any]:
     """All runs on an open bag, as plain data."""
     spec: PolicySpec = backend.spec
     wiring = wired(bag, parameters, spec, options.instruction)
     clock, _ = choose_clock(bag, wiring, options.clock, parameters.max_image_age)
     messages = sum(bag.topics[topic].count for topic in wiring.topics)
-    seen: List[Observation] = []
+    seen: list[Observation] = []
 
     def look(tick: Tick, result: RunResult) -> None:
         if tick.observation is None or tick.chunk is None:
@@ -182,9 +183,9 @@ def _same(run: RunResult, other: RunResult, steps: int) -> bool:
         for one, two in zip(ours, theirs))
 
 
-def facts(backend: Any, observation: Observation) -> Dict[str, Any]:
+def facts(backend: Any, observation: Observation) -> dict[str, Any]:
     """What another implementation must agree with on the first answered frame."""
-    found: Dict[str, Any] = {
+    found: dict[str, Any] = {
         'stamp_ns': observation.stamp_ns, 'instruction': observation.instruction,
         'images': {role: {'shape': list(image.shape), 'mean': float(image.mean()),
                           'sha256': hashlib.sha256(np.ascontiguousarray(image)).hexdigest()}

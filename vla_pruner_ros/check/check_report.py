@@ -1,5 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of ``vla-pruner check`` for people: what ran, what came out, how to read it."""
-from typing import Any, Dict, List
+from typing import Any
 
 from vla_pruner_ros.replay.replay_report import summary_table
 from vla_pruner_ros.runtime.input_mapping import parse_camera_topics
@@ -11,7 +12,7 @@ READING = (
     'most; by chance')
 
 
-def lines(report: Dict[str, Any]) -> List[str]:
+def lines(report: dict[str, Any]) -> list[str]:
     """The whole report."""
     known = report['facts']
     text = [*_what_ran(report), f'most memory taken: {report["peak_bytes"] / 2 ** 30:.2f} GiB', '',
@@ -28,7 +29,7 @@ def lines(report: Dict[str, Any]) -> List[str]:
                          for name, good in report['checks'].items())]
 
 
-def _what_ran(report: Dict[str, Any]) -> List[str]:
+def _what_ran(report: dict[str, Any]) -> list[str]:
     policy, bag, chosen = report['policy'], report['bag'], report['parameters']
     precision = ' + '.join(one for one in report['precision'].values() if one and one != 'none')
     roles = {one.role: one.topic for one in parse_camera_topics(chosen['camera_topics'])}
@@ -46,7 +47,7 @@ def _what_ran(report: Dict[str, Any]) -> List[str]:
     return text
 
 
-def _reading(report: Dict[str, Any]) -> List[str]:
+def _reading(report: dict[str, Any]) -> list[str]:
     """What the columns mean, with what random tokens would score."""
     chances = [one['against_unpruned']['chance_overlap'] for one in report['runs'][1:]]
     if not any(chances):
@@ -55,7 +56,7 @@ def _reading(report: Dict[str, Any]) -> List[str]:
     return ['', *READING[:-1], f'{READING[-1]} {by_chance}']
 
 
-def _run(run: Dict[str, Any]) -> List[str]:
+def _run(run: dict[str, Any]) -> list[str]:
     """Times and deviations of one pruned run."""
     against = run['against_unpruned']
     stages = ', '.join(f'{name} {value:.1f}' for name, value in run['stages_ms'].items())
@@ -74,7 +75,7 @@ def _run(run: Dict[str, Any]) -> List[str]:
     return text
 
 
-def _pairs(names: Any, values: List[float]) -> str:
+def _pairs(names: Any, values: list[float]) -> str:
     return ', '.join(f'{name} {value:.5g}' for name, value in zip(names, values))
 
 

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a checkpoint is and needs, without loading it."""
 import argparse
+from collections.abc import Mapping
 import json
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any
 
 
 def run_inspect(options: argparse.Namespace) -> int:
@@ -20,7 +22,7 @@ def _is_pocket(folder: Path) -> bool:
     return (folder / CONFIG_NAME).is_file()
 
 
-def _openvla(folder: Path, key: str) -> 'tuple[Dict[str, Any], str]':
+def _openvla(folder: Path, key: str) -> 'tuple[dict[str, Any], str]':
     from vla_pruner_ros.backends.openvla.action_unnormalization import choose_statistics
     from vla_pruner_ros.backends.openvla.checkpoint_description import as_text, describe
     from vla_pruner_ros.backends.openvla.checkpoint_loading import read_checkpoint
@@ -45,7 +47,7 @@ def _numbers(block: Mapping[str, Any]) -> str:
     return '\n'.join(rows)
 
 
-def _pocket(folder: Path) -> 'tuple[Dict[str, Any], str]':
+def _pocket(folder: Path) -> 'tuple[dict[str, Any], str]':
     """Describe the shipped kind of policy; it is small enough to be loaded."""
     import torch
 

@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner bench WHAT``: finds the benchmark that was asked for."""
 import argparse
+from collections.abc import Sequence
 from importlib import import_module
 import sys
-from typing import Optional, Sequence
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import PRUNERS
@@ -65,7 +66,7 @@ BENCHMARKS = {
 }
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one benchmark; returns the exit status.
 
     Raises:

@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner check CHECKPOINT --bag BAG``: real weights from download to pruned answers."""
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 from vla_pruner_ros.replay.bag_clock import CLOCKS
 from vla_pruner_ros.replay.bag_files import DISTROS
@@ -36,7 +37,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Make the check; returns the exit status."""
     from vla_pruner_ros.check.check_checkpoint import run_check
     return run_check(arguments().parse_args(argv))

@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner demo``: the whole loop on one machine, through real ROS topics."""
 import argparse
+from collections.abc import Sequence
 import os
 from pathlib import Path
-from typing import Optional, Sequence
 
 from vla_pruner_ros.backends.shipped_policies import DEFAULT, shipped_names
 from vla_pruner_ros.core.parameter_table import PRUNERS
@@ -42,7 +43,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit status."""
     from vla_pruner_ros.demo.run_demo import run_demo
     return run_demo(arguments().parse_args(argv))

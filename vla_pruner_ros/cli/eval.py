@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner eval``: success under pruning, in closed loop, with paired seeds."""
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 from vla_pruner_ros.evaluation.plan import episode_plan as plans
 from vla_pruner_ros.evaluation.plan import published_claims as claims
@@ -61,6 +62,6 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate; returns the exit status."""
     return run_evaluation(arguments().parse_args(argv))

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner inspect CHECKPOINT``: what a checkpoint is and needs, without loading it."""
 import argparse
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -16,7 +17,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print a description; returns the exit status."""
     from vla_pruner_ros.check.inspect_checkpoint import run_inspect
     return run_inspect(arguments().parse_args(argv))

@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ``vla-pruner`` command: finds the subcommand, imports only that one, and words its errors.
 
 Exit status: 0 done, 1 a fault of this program, 2 bad input or set-up, 130 interrupted.
 """
+from collections.abc import Sequence
 from importlib import import_module
 import os
 import sys
 import traceback
-from typing import List, Optional, Sequence, Tuple
 
 from vla_pruner_ros.core.errors import VlaPrunerError
 
@@ -34,14 +35,14 @@ def usage() -> str:
             '  --debug     show tracebacks\n')
 
 
-def split(argv: Sequence[str]) -> Tuple[bool, Optional[str], List[str]]:
+def split(argv: Sequence[str]) -> tuple[bool, str | None, list[str]]:
     """(debug, command, its arguments); ``--debug`` may stand anywhere."""
     rest = [one for one in argv if one != '--debug']
     debug = len(rest) < len(argv)
     return debug, (rest[0] if rest else None), rest[1:]
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
     debug, command, rest = split(sys.argv[1:] if argv is None else argv)
     if command in (None, '-h', '--help'):

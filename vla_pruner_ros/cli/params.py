@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner params``: the parameter table as Markdown or as a parameter file."""
 import argparse
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog='vla-pruner params', description='Print the parameter table.')

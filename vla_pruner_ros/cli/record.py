@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner record``: live topics into a rosbag2, where ``ros2 bag`` is not installed."""
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -18,7 +19,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Record; returns the exit status."""
     options = arguments().parse_args(argv)
     from vla_pruner_ros.replay.topic_recorder import record

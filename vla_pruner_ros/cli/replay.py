@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner replay BAG``: the policy on a recording, pruned and unpruned, compared."""
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 from vla_pruner_ros.replay.bag_clock import CLOCKS
 from vla_pruner_ros.replay.bag_files import DISTROS
@@ -37,7 +38,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Replay a bag; returns the exit status."""
     from vla_pruner_ros.replay.replay_bag import run_replay
     return run_replay(arguments().parse_args(argv))

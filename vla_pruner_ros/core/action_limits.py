@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The last gate before the robot: finite, shaped as promised, within the limits.
 
 A chunk that is not finite is dropped whole, because clamping one bad number still moves the robot
@@ -6,7 +7,6 @@ checked for being finite and otherwise left alone: it is a switch, not a motion.
 cannot be checked (no pose, no joint state) drop the chunk instead of letting it pass.  Knows
 nothing about models.
 """
-from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -36,12 +36,12 @@ def check_actions(actions: np.ndarray, spec: PolicySpec) -> None:
                                 f'{actions[row, column]}; the whole chunk is dropped')
 
 
-def motion_columns(spec: PolicySpec) -> List[int]:
+def motion_columns(spec: PolicySpec) -> list[int]:
     """Columns of an action that move the arm: all but the gripper."""
     return [i for i in range(len(spec.action_names)) if i != spec.gripper_index]
 
 
-def joint_start(spec: PolicySpec, observation: Observation) -> Optional[np.ndarray]:
+def joint_start(spec: PolicySpec, observation: Observation) -> np.ndarray | None:
     """Joint positions now, in the order of the motion columns, or None if the state lacks one."""
     names = [spec.action_names[i] for i in motion_columns(spec)]
     if spec.action_kind != 'joint_position' or not set(names) <= set(spec.state_names):
@@ -60,8 +60,8 @@ def check_limits(parameters: Parameters, spec: PolicySpec) -> None:
 
 
 def _limits(parameters: Parameters,
-            spec: PolicySpec) -> Tuple[Optional[np.ndarray], Optional[np.ndarray],
-                                       Optional[np.ndarray], Optional[np.ndarray]]:
+            spec: PolicySpec) -> tuple[np.ndarray | None, np.ndarray | None,
+                                       np.ndarray | None, np.ndarray | None]:
     """Step, velocity, low and high limits, each None when off.
 
     The first two have one value per motion column; the last two also, except for the three of an
@@ -83,7 +83,7 @@ def _limits(parameters: Parameters,
     return step, velocity, low, high
 
 
-def _spread(name: str, values: Tuple[float, ...], spec: PolicySpec) -> Optional[np.ndarray]:
+def _spread(name: str, values: tuple[float, ...], spec: PolicySpec) -> np.ndarray | None:
     columns, actions = motion_columns(spec), len(spec.action_names)
     if not values:
         return None
@@ -98,7 +98,7 @@ def _spread(name: str, values: Tuple[float, ...], spec: PolicySpec) -> Optional[
 
 
 def limit_actions(actions: np.ndarray, observation: Observation, spec: PolicySpec,
-                  parameters: Parameters) -> Tuple[np.ndarray, Dict[str, int]]:
+                  parameters: Parameters) -> tuple[np.ndarray, dict[str, int]]:
     """Limit a chunk along the path it would take from where the robot is.
 
     End-effector deltas are limited per value, then integrated from the observed position; where
@@ -120,7 +120,7 @@ def limit_actions(actions: np.ndarray, observation: Observation, spec: PolicySpe
     """
     step, velocity, low, high = _limits(parameters, spec)
     limited = np.array(actions, dtype=np.float64)
-    counts: Dict[str, int] = {}
+    counts: dict[str, int] = {}
     if step is None and velocity is None and low is None:
         return limited, counts
     columns = motion_columns(spec)
@@ -153,7 +153,7 @@ def limit_actions(actions: np.ndarray, observation: Observation, spec: PolicySpe
 
 
 def _start(observation: Observation, spec: PolicySpec, absolute: bool, stepping: bool,
-           boxed: bool) -> Optional[np.ndarray]:
+           boxed: bool) -> np.ndarray | None:
     """Where the path starts, one value per motion column; None where no limit needs it."""
     if absolute:
         start = joint_start(spec, observation)
@@ -172,7 +172,7 @@ def _start(observation: Observation, spec: PolicySpec, absolute: bool, stepping:
 
 
 def _clip(values: np.ndarray, low: np.ndarray, high: np.ndarray, name: str,
-          counts: Dict[str, int]) -> np.ndarray:
+          counts: dict[str, int]) -> np.ndarray:
     clipped: np.ndarray = np.clip(values, low, high)
     changed = int((clipped != values).sum())
     if changed:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Action reuse: answer a stable control step without running the model.
 
 FlashVLA (arXiv 2505.21200) repeats the last action when the last two actions point the same way
@@ -29,9 +30,9 @@ because two joint postures of a slow robot are always nearly parallel.  Memories
 steps are reused: both actions, both token sets and the thumbnails stay those of the last model
 runs.
 """
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import math
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -63,7 +64,7 @@ class _Run:
 
     motion: np.ndarray  # (rows, D without gripper), executed rows only
     gripper_open: np.ndarray  # (rows,) bool; empty without a gripper
-    kept: Tuple[np.ndarray, ...]
+    kept: tuple[np.ndarray, ...]
 
 
 class ReuseGate:
@@ -78,9 +79,9 @@ class ReuseGate:
 
     def __init__(self, spec: PolicySpec):
         self._spec = spec
-        self.counts: Dict[str, int] = dict.fromkeys(REUSE_REASONS, 0)
+        self.counts: dict[str, int] = dict.fromkeys(REUSE_REASONS, 0)
         self._empty = NO_HISTORY
-        self._runs: List[_Run] = []  # at most two, older first
+        self._runs: list[_Run] = []  # at most two, older first
         self._chunk = np.empty((0, 0))
         self._first_row = 0  # of the chunk, as handed out last
         self._consecutive = 0
@@ -131,7 +132,7 @@ class ReuseGate:
         return ''
 
     def record(self, actions: np.ndarray, kept: Sequence[np.ndarray], execution_horizon: int,
-               thumbnails: Mapping[str, np.ndarray], start: Optional[np.ndarray] = None) -> None:
+               thumbnails: Mapping[str, np.ndarray], start: np.ndarray | None = None) -> None:
         """Remember a model run.
 
         Args:
@@ -176,7 +177,7 @@ class ReuseGate:
         rows: np.ndarray = self._chunk[self._first_row + executed:]
         return rows
 
-    def _motion(self, executed: np.ndarray, start: Optional[np.ndarray]) -> np.ndarray:
+    def _motion(self, executed: np.ndarray, start: np.ndarray | None) -> np.ndarray:
         moving = without_gripper(executed, self._spec)
         if self._spec.action_kind != 'joint_position':
             return moving
@@ -227,7 +228,7 @@ def overlap(before: Sequence[np.ndarray], last: Sequence[np.ndarray]) -> float:
 
 
 def image_change(before: Mapping[str, np.ndarray],
-                 now: Mapping[str, np.ndarray]) -> Optional[float]:
+                 now: Mapping[str, np.ndarray]) -> float | None:
     """Largest mean absolute difference (0..255) over the cameras; None if not comparable."""
     if not now or before.keys() != now.keys():
         return None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory of where the action tokens looked in the last control steps.
 
 The action score of this step cannot be known before the step is computed, but a robot's attention
@@ -8,7 +9,6 @@ zero and can come back only through the semantic pool; with ``'carry'`` (ours) t
 score, decayed once per step.  This file knows nothing about models, budgets or images.
 """
 from collections import deque
-from typing import Deque, Dict, Tuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from vla_pruner_ros.core.errors import BackendError
 
 
-def smoothing_weights(window: int, decay: float) -> Tuple[float, ...]:
+def smoothing_weights(window: int, decay: float) -> tuple[float, ...]:
     """Weights ``gamma^i / sum(gamma^i)`` of the steps ``i = window .. 1`` ago, oldest first."""
     powers = [decay ** i for i in range(window, 0, -1)]
     return tuple(one / sum(powers) for one in powers)
@@ -42,7 +42,7 @@ class ActionMemory:
         self.weights = smoothing_weights(window, decay)
         if reversed_decay:
             self.weights = self.weights[::-1]
-        self._scores: Dict[int, Deque[Tensor]] = {}  # image -> (M,) scores, oldest first
+        self._scores: dict[int, deque[Tensor]] = {}  # image -> (M,) scores, oldest first
         self._runs_since_full_view = 0
         self._full_view = True
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The backend seam: a policy family behind one call.
 
 A backend knows its checkpoint, its preprocessing and its decoder.  It does not know which pruner
@@ -6,7 +7,6 @@ capture and, when asked at the cut, which visual tokens stay.
 """
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Tuple
 
 import numpy as np
 
@@ -27,10 +27,10 @@ class Prediction:
     """
 
     actions: np.ndarray
-    kept: Tuple[np.ndarray, ...]
-    stages_ms: Dict[str, float] = field(default_factory=dict)
+    kept: tuple[np.ndarray, ...]
+    stages_ms: dict[str, float] = field(default_factory=dict)
     flops: float = 0.0
-    native: Optional[np.ndarray] = None
+    native: np.ndarray | None = None
 
 
 class Backend(ABC):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The control step: observation in, action chunk out.  Read this file first.
 
     observation -> reuse gate -> backend (with the pruner at layer K) -> finite check -> limits ->
@@ -8,10 +9,9 @@ topics, models, attention or token-selection methods: those sit behind the backe
 seams. One thread calls ``step`` and ``reset``; ``update`` may come from another one.
 """
 from collections import Counter
+from collections.abc import Mapping
 import dataclasses
 import time
-from typing import Counter as CounterType
-from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -63,8 +63,8 @@ class PolicyEngine:
     def __init__(self, backend: Backend, parameters: Parameters):
         self.backend = backend
         self.spec = backend.spec
-        self.resets: CounterType[str] = Counter()
-        self.limited: CounterType[str] = Counter()
+        self.resets: Counter[str] = Counter()
+        self.limited: Counter[str] = Counter()
         self.steps = 0
         check_limits(parameters, self.spec)
         self._pruner = make_pruner(parameters, self.spec, self.spec.causal)
@@ -73,9 +73,9 @@ class PolicyEngine:
         self._revision, self._parameters = self._accepted
         self._effective = parameters.effective()
         self._runs = 0  # model runs since the last reset
-        self._instruction: Optional[str] = None
-        self._stamp_ns: Optional[int] = None  # of the step before
-        self._native: Optional[np.ndarray] = None  # see ActionChunk, of the last model run
+        self._instruction: str | None = None
+        self._stamp_ns: int | None = None  # of the step before
+        self._native: np.ndarray | None = None  # see ActionChunk, of the last model run
 
     @property
     def parameters(self) -> Parameters:
@@ -129,7 +129,7 @@ class PolicyEngine:
                 break
         self._clear('warm_up')
 
-    def step(self, observation: Observation) -> Tuple[ActionChunk, StepStats]:
+    def step(self, observation: Observation) -> tuple[ActionChunk, StepStats]:
         """Answer one observation.
 
         Returns:
@@ -151,7 +151,7 @@ class PolicyEngine:
         reason = self._gate.decide(self._effective, thumbnails, executed)
         if reason == REUSED:
             actions = self._gate.take(executed)
-            stages: Dict[str, float] = {}
+            stages: dict[str, float] = {}
             stats = self._stats(kept=(), pruned=False, unpruned_reason='', reused=True)
         else:
             selector = self._selector()
@@ -232,13 +232,13 @@ class PolicyEngine:
             return rows
         return max(rows, round((stamp_ns - self._stamp_ns) * 1e-9 / self.spec.control_dt))
 
-    def _thumbnails(self, observation: Observation) -> Dict[str, np.ndarray]:
+    def _thumbnails(self, observation: Observation) -> dict[str, np.ndarray]:
         if not self._effective.reuse or self._effective.reuse_image_change == 0.0:
             return {}
         return {role: observation.thumbnails[role] if role in observation.thumbnails
                 else thumbnail(image) for role, image in observation.images.items()}
 
-    def _stats(self, kept: Tuple[np.ndarray, ...], pruned: bool, unpruned_reason: str,
+    def _stats(self, kept: tuple[np.ndarray, ...], pruned: bool, unpruned_reason: str,
                reused: bool = False, flops: float = 0.0) -> StepStats:
         return StepStats(
             stages_ms={}, kept=kept, tokens_per_image=self.spec.tokens_per_image,
@@ -247,5 +247,5 @@ class PolicyEngine:
             revision=self._revision)
 
 
-def _differ(old: Parameters, new: Parameters, names: Tuple[str, ...]) -> bool:
+def _differ(old: Parameters, new: Parameters, names: tuple[str, ...]) -> bool:
     return any(getattr(old, name) != getattr(new, name) for name in names)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The package's own exceptions: a user's mistake, a model's failure, a danger to the robot."""
 
 

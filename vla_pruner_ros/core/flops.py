@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Multiply-adds of a decoder pass, counted as the VLA-Pruner paper counts them (arXiv 2511.16449).
 
 Per layer ``C(n) = 4 n d^2 + 2 n^2 d + 3 n d m``: four projections, attention scores and their use,
@@ -5,7 +6,6 @@ and a gated feed-forward network; n tokens, d hidden size, m feed-forward width.
 counts as one.  These are counts, not times: a short pass is bound by memory and kernel launches
 instead.
 """
-from typing import Optional
 
 
 def layer_flops(tokens: int, hidden: int, width: int) -> float:
@@ -15,7 +15,7 @@ def layer_flops(tokens: int, hidden: int, width: int) -> float:
 
 
 def decoder_flops(layers: int, hidden: int, width: int, tokens: int,
-                  prune_layer: Optional[int] = None, kept: Optional[int] = None) -> float:
+                  prune_layer: int | None = None, kept: int | None = None) -> float:
     """Multiply-adds of one pass.
 
     Args:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one table of parameters: node, YAML files, README table, replay and tests all read it.
 
 Each field of ``Parameters`` is one parameter, with its default, description, range or choices and
@@ -5,18 +6,19 @@ whether it may change while the policy runs.  A ``Parameters`` object is an immu
 ``changed`` checks a whole set of changes and returns a new snapshot or raises, never half of it.
 Nothing here knows ROS.
 """
+from collections.abc import Mapping
 import dataclasses
 from dataclasses import dataclass, Field, field, fields
 import math
-from typing import Any, cast, Dict, List, Mapping, Optional, Tuple
+from typing import Any, cast
 
 from vla_pruner_ros.core.errors import ConfigError
 
 GROUPS = ('model', 'pruning', 'reuse', 'inputs', 'outputs', 'safety', 'runtime')
 
 
-def _param(default: Any, group: str, doc: str, *, low: Optional[float] = None,
-           high: Optional[float] = None, choices: Tuple[str, ...] = (), live: bool = False) -> Any:
+def _param(default: Any, group: str, doc: str, *, low: float | None = None,
+           high: float | None = None, choices: tuple[str, ...] = (), live: bool = False) -> Any:
     return field(default=default, metadata={'group': group, 'doc': doc, 'low': low, 'high': high,
                                             'choices': choices, 'live': live})
 
@@ -120,7 +122,7 @@ class Parameters:
                                        low=0.0, high=255.0, live=True)
 
     # inputs
-    camera_topics: Tuple[str, ...] = _param(
+    camera_topics: tuple[str, ...] = _param(
         ('corner=/camera/image_raw',), 'inputs', "One 'role=topic' per camera of the policy; a "
         "topic that ends in /compressed, or 'role=topic@compressed', is a CompressedImage.")
     joint_state_topic: str = _param('/joint_states', 'inputs', 'sensor_msgs/JointState topic; '
@@ -130,7 +132,7 @@ class Parameters:
     instruction_topic: str = _param('/instruction', 'inputs', 'std_msgs/String topic.')
     instruction: str = _param('', 'inputs', 'Instruction used until one arrives on the topic.',
                               live=True)
-    state_sources: Tuple[str, ...] = _param(
+    state_sources: tuple[str, ...] = _param(
         (), 'inputs', "Where each state value of the policy comes from: 'name=joint.JOINT', "
         "'name=pose.x' (x y z qx qy qz qw) or 'name=const.0.5'; empty = the defaults of the "
         'policy.')
@@ -150,7 +152,7 @@ class Parameters:
                              'this many seconds are left out: at least one period of the '
                              'controller.',
                              low=0.0, high=1.0, live=True)
-    joint_names: Tuple[str, ...] = _param((), 'outputs', 'Joint names of published joint chunks; '
+    joint_names: tuple[str, ...] = _param((), 'outputs', 'Joint names of published joint chunks; '
                                           'empty = the action names of the policy.')
     base_frame: str = _param('base', 'outputs', 'frame_id of published chunks.')
     gripper_joint: str = _param('gripper', 'outputs', 'Joint name in gripper commands.')
@@ -166,14 +168,14 @@ class Parameters:
                                    'somebody subscribes.', live=True)
 
     # safety
-    max_step: Tuple[float, ...] = _param((), 'safety', 'Largest change per control step, one '
+    max_step: tuple[float, ...] = _param((), 'safety', 'Largest change per control step, one '
                                          'value for all actions or one each (action units); '
                                          'empty = off.',
                                          live=True)
-    position_low: Tuple[float, ...] = _param((), 'safety', 'Lower position limits (end effector '
+    position_low: tuple[float, ...] = _param((), 'safety', 'Lower position limits (end effector '
                                              'x y z, or per joint); empty = off.', live=True)
-    position_high: Tuple[float, ...] = _param((), 'safety', 'Upper position limits.', live=True)
-    max_velocity: Tuple[float, ...] = _param((), 'safety', 'Velocity limits, units per second, '
+    position_high: tuple[float, ...] = _param((), 'safety', 'Upper position limits.', live=True)
+    max_velocity: tuple[float, ...] = _param((), 'safety', 'Velocity limits, units per second, '
                                              'for all or one each; empty = off.', live=True)
     watchdog_timeout: float = _param(1.0, 'safety', 'Seconds without a fresh chunk until the '
                                      'watchdog acts.', low=0.05, high=60.0, live=True)
@@ -201,8 +203,8 @@ class Parameters:
             ConfigError: names every refused parameter, its value and what is accepted.
         """
         table = table_by_name()
-        problems: List[str] = []
-        clean: Dict[str, Any] = {}
+        problems: list[str] = []
+        clean: dict[str, Any] = {}
         for name, value in updates.items():
             spec = table.get(name)
             if spec is None:
@@ -244,12 +246,12 @@ class Parameters:
                                   "'latter_half' or 'layer:N'")
 
 
-def table() -> Tuple['Field[Any]', ...]:
+def table() -> tuple['Field[Any]', ...]:
     """All parameters in declaration order (dataclass fields; see ``metadata``)."""
     return fields(Parameters)
 
 
-def table_by_name() -> Dict[str, 'Field[Any]']:
+def table_by_name() -> dict[str, 'Field[Any]']:
     """Parameters by name."""
     return {one.name: one for one in table()}
 
@@ -276,7 +278,7 @@ def _coerce(spec: 'Field[Any]', value: Any) -> Any:
     return value
 
 
-def _check(spec: 'Field[Any]', value: Any) -> Tuple[str, Any]:
+def _check(spec: 'Field[Any]', value: Any) -> tuple[str, Any]:
     value = _coerce(spec, value)
     refusal = f'{spec.name} is {value!r}; accepted: {accepted(spec)}'
     if type(value) is not type(spec.default):

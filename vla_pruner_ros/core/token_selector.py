@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Between backend and pruner: one selector per control step.
 
 It owns the questions that are the same for every method: is this step pruned at all, what is the
 budget, and are the returned indices sane.  Backends call ``choose`` at the cut and ``feedback`` at
 the end; they never see the pruner.
 """
+from collections.abc import Sequence
 import time
-from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 from torch import Tensor
@@ -24,7 +25,7 @@ class TokenSelector:
         step: policy calls since the last reset.
     """
 
-    def __init__(self, pruner: Optional[Pruner], budget: int, tokens_per_image: int,
+    def __init__(self, pruner: Pruner | None, budget: int, tokens_per_image: int,
                  step: int = 0):
         self._pruner = pruner
         self.budget = budget if 0 < budget < tokens_per_image else tokens_per_image
@@ -39,7 +40,7 @@ class TokenSelector:
             self.unpruned_reason = pruner.hold_reason()
 
     @property
-    def cut_layer(self) -> Optional[int]:
+    def cut_layer(self) -> int | None:
         """Decoder layer before which tokens are dropped; None = no cut in this step."""
         return None if self.unpruned_reason or self._pruner is None else self._pruner.prune_layer
 
@@ -51,7 +52,7 @@ class TokenSelector:
         needs = self._pruner.needs
         return needs if self.cut_layer is not None else Needs(action_rows=needs.action_rows)
 
-    def choose(self, signals: Sequence[Signals]) -> List[Tensor]:
+    def choose(self, signals: Sequence[Signals]) -> list[Tensor]:
         """Ask the pruner for every image; per image ``budget`` sorted indices.
 
         Raises:
@@ -83,6 +84,6 @@ class TokenSelector:
                 self._pruner.observe(one)
             self._pruner.end_step()
 
-    def all_kept(self, images: int) -> Tuple[np.ndarray, ...]:
+    def all_kept(self, images: int) -> tuple[np.ndarray, ...]:
         """Indices of an unpruned step."""
         return tuple(np.arange(self.tokens_per_image) for _ in range(images))

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Value types that flow through the package, one way: messages -> Observation -> ActionChunk.
 
 All are frozen.  Times are nanoseconds of one clock (the node's clock, or the bag's).
 """
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -53,16 +54,16 @@ class PolicySpec:
     """
 
     name: str
-    cameras: Tuple[CameraSpec, ...]
-    state_names: Tuple[str, ...]
-    action_names: Tuple[str, ...]
+    cameras: tuple[CameraSpec, ...]
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
     action_kind: str
     action_horizon: int
     control_dt: float
     grid_rows: int
     grid_cols: int
     decoder_layers: int
-    gripper_index: Optional[int] = None
+    gripper_index: int | None = None
     gripper_open: float = 1.0
     gripper_closed: float = -1.0
     gripper_continuous: bool = False
@@ -93,7 +94,7 @@ class Observation:
     state: np.ndarray
     instruction: str
     stamp_ns: int
-    pose: Optional[Tuple[Tuple[float, float, float], Tuple[float, float, float, float]]] = None
+    pose: tuple[tuple[float, float, float], tuple[float, float, float, float]] | None = None
     thumbnails: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -114,7 +115,7 @@ class ActionChunk:
     actions: np.ndarray
     stamp_ns: int
     control_dt: float
-    native: Optional[np.ndarray] = None
+    native: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class StepStats:
     """
 
     stages_ms: Mapping[str, float]
-    kept: Tuple[np.ndarray, ...]
+    kept: tuple[np.ndarray, ...]
     tokens_per_image: int
     token_budget: int
     pruner: str

@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drives the demo from outside, as an operator would: services, parameters and topics only.
 
 Knows the two nodes by their names; neither the policy nor the simulator is imported here.
 """
+from collections.abc import Callable
 import json
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 from rcl_interfaces.srv import SetParametersAtomically
@@ -26,7 +28,7 @@ STATUS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE,
 PATIENCE = 60.0  # seconds for a service, a model to load, one episode without news
 LAST_WORD = 1.0  # seconds for the status of the last step after an episode has ended
 
-Frame = Tuple[float, np.ndarray]
+Frame = tuple[float, np.ndarray]
 
 
 class DemoClient:
@@ -43,12 +45,12 @@ class DemoClient:
         self._node = rclpy.create_node('vla_pruner_demo', context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._services: Dict[str, Any] = {}
+        self._services: dict[str, Any] = {}
         self._overlay: Any = None
-        self.policy: Dict[str, Any] = {}
-        self.robot: Dict[str, Any] = {}
-        self._steps: List[Dict[str, Any]] = []
-        self._frames: List[Tuple[int, np.ndarray]] = []
+        self.policy: dict[str, Any] = {}
+        self.robot: dict[str, Any] = {}
+        self._steps: list[dict[str, Any]] = []
+        self._frames: list[tuple[int, np.ndarray]] = []
         self._node.create_subscription(String, f'{POLICY}/status', self._on_policy, STATUS)
         self._node.create_subscription(String, f'{ROBOT}/episode', self._on_robot, STATUS)
 
@@ -119,7 +121,7 @@ class DemoClient:
         self.set_parameters(POLICY, **values)
 
     def run_episode(self, task: str, block: str, seed: int, frames: bool = False
-                    ) -> Tuple[Episode, List[Frame]]:
+                    ) -> tuple[Episode, list[Frame]]:
         """Reset policy and robot, and watch until the episode is over.
 
         Args:
@@ -202,7 +204,7 @@ class DemoClient:
         self.until(client.service_is_ready, f'waiting for the service {name}')
         future = client.call_async(request)
         self.until(future.done, f'waiting for an answer of {name}')
-        result: Optional[Any] = future.result()
+        result: Any | None = future.result()
         if result is None:
             raise BackendError(f'{name} gave no answer')
         return result

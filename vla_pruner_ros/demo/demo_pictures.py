@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a demo: film strips of what the policy saw, and one summary plot (PNG)."""
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ def pyplot() -> Any:
     return plt
 
 
-def spread(count: int, wanted: int) -> List[int]:
+def spread(count: int, wanted: int) -> list[int]:
     """Up to ``wanted`` indices of ``count`` things, first and last included."""
     if count <= wanted:
         return list(range(count))
@@ -35,7 +37,7 @@ def spread(count: int, wanted: int) -> List[int]:
 
 
 def film_strip(path: Path, task: str, instruction: str,
-               strips: Mapping[str, Sequence[Tuple[float, np.ndarray]]],
+               strips: Mapping[str, Sequence[tuple[float, np.ndarray]]],
                cameras: Sequence[str] = ()) -> None:
     """One row per setting: frames with their dropped tokens dimmed.
 
@@ -75,7 +77,7 @@ def summary(path: Path, lines: Sequence[Row]) -> None:
     plt = pyplot()
     tasks = list(dict.fromkeys(row.task for row in lines if row.task != 'all tasks'))
     blocks = list(dict.fromkeys(row.block for row in lines))
-    cells: Dict[Tuple[str, str], Row] = {(row.task, row.block): row for row in lines}
+    cells: dict[tuple[str, str], Row] = {(row.task, row.block): row for row in lines}
     over_all = 'all tasks' if len(tasks) > 1 else tasks[0]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout='constrained')
     width = 0.8 / len(blocks)

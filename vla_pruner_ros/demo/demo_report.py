@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo measured: records per episode, rows per task and budget, table and JSON.
 
 Knows neither ROS nor pictures.
 """
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 import statistics
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 from vla_pruner_ros.core.errors import ConfigError
 
@@ -24,7 +26,7 @@ class Block:
         return ('all' if self.budget == 0 else str(self.budget)) + ('+reuse' if self.reuse else '')
 
 
-def parse_blocks(text: str) -> Tuple[Block, ...]:
+def parse_blocks(text: str) -> tuple[Block, ...]:
     """Read ``all,98,49+reuse``.
 
     Raises:
@@ -64,8 +66,8 @@ class Episode:
     success: bool = False
     steps: int = 0
     wall_s: float = 0.0
-    policy_steps: List[Dict[str, Any]] = field(default_factory=list)
-    refused: Dict[str, int] = field(default_factory=dict)
+    policy_steps: list[dict[str, Any]] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
     instruction: str = ''
 
 
@@ -79,13 +81,13 @@ class Row:
     solved: int
     rate_hz: float
     robot_hz: float
-    stages_ms: Dict[str, float]
+    stages_ms: dict[str, float]
     kept: float
     tokens: int
     pruned_share: float
     reuse_rate: float
 
-    def as_json(self) -> Dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
@@ -113,9 +115,9 @@ def summarise(episodes: Sequence[Episode], task: str, block: str) -> Row:
                sum(one['reused'] for one in steps) / len(steps) if steps else 0.0)
 
 
-def rows(episodes: Sequence[Episode]) -> List[Row]:
+def rows(episodes: Sequence[Episode]) -> list[Row]:
     """Rows per task and block, in the order they were run, then one per block over all tasks."""
-    groups: Dict[Tuple[str, str], List[Episode]] = {}
+    groups: dict[tuple[str, str], list[Episode]] = {}
     for episode in episodes:
         groups.setdefault((episode.task, episode.block), []).append(episode)
     result = [summarise(group, *key) for key, group in groups.items()]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Says what is missing on this machine for the demo and the tests, and how to install it.
 
 Run as ``python -m vla_pruner_ros.demo.machine_check``; silent and 0 when everything is there.
@@ -8,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from typing import List, Optional, Tuple
 
 RENDER = """
 from vla_pruner_ros.robots import offscreen_rendering as graphics
@@ -26,7 +26,7 @@ INSTALL = 'pip install -c constraints.txt ".[ros-pypi,sim,replay,hf,test]"'
 OPENGL = 'sudo apt-get install libegl1 libgl1-mesa-dri   (or: libosmesa6, with MUJOCO_GL=osmesa)'
 
 # (what, program, command that repairs it)
-CHECKS: Tuple[Tuple[str, str, str], ...] = (
+CHECKS: tuple[tuple[str, str, str], ...] = (
     ('PyTorch', 'import torch', INSTALL),
     ('ROS 2 (rclpy with messages)', 'import rclpy, sensor_msgs.msg, trajectory_msgs.msg, '
      'diagnostic_msgs.msg; from rclpy.lifecycle import LifecycleNode', INSTALL
@@ -37,7 +37,7 @@ CHECKS: Tuple[Tuple[str, str, str], ...] = (
 )
 
 
-def failure(program: str, timeout: float = 120.0) -> Optional[str]:
+def failure(program: str, timeout: float = 120.0) -> str | None:
     """Run a Python program; return why it failed (one line), or None.
 
     Args:
@@ -57,7 +57,7 @@ def failure(program: str, timeout: float = 120.0) -> Optional[str]:
     return (errors + lines[-1:] + [f'ended with status {done.returncode}'])[0]
 
 
-def problems(checks: Tuple[Tuple[str, str, str], ...] = CHECKS) -> List[str]:
+def problems(checks: tuple[tuple[str, str, str], ...] = CHECKS) -> list[str]:
     """One sentence per thing that is missing."""
     # Imports of the heavy packages take seconds each: all checks run at the same time.
     from concurrent.futures import ThreadPoolExecutor

@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's node processes: started with log files, watched, always ended, by their own id."""
+from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any
 
 from vla_pruner_ros.core.errors import VlaPrunerError
 
@@ -89,7 +91,7 @@ class Processes:
     def __init__(self, environment: Mapping[str, str], folder: Path):
         self._environment = dict(environment)
         self._folder = folder
-        self._running: List[Process] = []
+        self._running: list[Process] = []
 
     def start(self, name: str, module: str, arguments: Sequence[str]) -> Process:
         """Start one."""
@@ -128,7 +130,7 @@ class Processes:
             signal.signal(signal.SIGINT, before)
 
 
-def ros_arguments(values: Mapping[str, Any]) -> List[str]:
+def ros_arguments(values: Mapping[str, Any]) -> list[str]:
     """Parameters as command-line arguments of a node; YAML types (true, 4, 0.5, 'text', [...])."""
     arguments = ['--ros-args']
     for name, value in values.items():
@@ -144,7 +146,7 @@ def _yaml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def environment(domain: int) -> Dict[str, str]:
+def environment(domain: int) -> dict[str, str]:
     """Environment of every process of the demo, its own included.
 
     Args:

@@ -1,16 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole loop on one machine, through real ROS topics.
 
 Starts the simulated robot and the policy as two processes, drives them from here as an operator
 would, changes the token budget while they run, and ends with a table and pictures.
 """
 import argparse
+from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
 import signal
 import sys
 import time
-from typing import Any, List, Sequence, Tuple
+from typing import Any
 
 from vla_pruner_ros.backends.shipped_policies import (
     policy_facts,
@@ -37,7 +39,7 @@ BAG_TOPICS = ('/joint_states', '/ee_pose', '/instruction',
 
 
 def check(options: argparse.Namespace
-          ) -> Tuple[PolicyFacts, List[str], Tuple[report.Block, ...]]:
+          ) -> tuple[PolicyFacts, list[str], tuple[report.Block, ...]]:
     """Facts of the policy, tasks and blocks of a command line.
 
     Raises:
@@ -85,9 +87,9 @@ def start(processes: Processes, options: argparse.Namespace, policy: PolicyFacts
 
 
 def run(client: Any, options: argparse.Namespace, policy: PolicyFacts, tasks: Sequence[str],
-        blocks: Sequence[report.Block], pictures: List[Path]) -> List[report.Episode]:
+        blocks: Sequence[report.Block], pictures: list[Path]) -> list[report.Episode]:
     """All episodes, with one line of progress each, and a film strip per task."""
-    episodes: List[report.Episode] = []
+    episodes: list[report.Episode] = []
     count = len(tasks) * len(blocks) * options.episodes
     for task in tasks:
         strips, told = {}, ''
@@ -108,7 +110,7 @@ def run(client: Any, options: argparse.Namespace, policy: PolicyFacts, tasks: Se
 
 
 def finish(options: argparse.Namespace, episodes: Sequence[report.Episode],
-           pictures: List[Path]) -> None:
+           pictures: list[Path]) -> None:
     """Table, summary plot and ``demo.json``."""
     lines = report.rows(episodes)
     path = options.out / 'summary.png'
@@ -149,7 +151,7 @@ def run_demo(options: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGTERM, _interrupt)
     began = time.monotonic()
     print(f'ROS_DOMAIN_ID={options.domain}; logs in {options.out}', flush=True)
-    pictures: List[Path] = []
+    pictures: list[Path] = []
     try:
         with Processes(variables, options.out) as processes:
             start(processes, options, policy, tasks[0])

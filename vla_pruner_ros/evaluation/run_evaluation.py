@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Success under pruning, in closed loop, with paired seeds.
 
 Every method runs the same episodes in simulation, with the control step of the ROS node, in lock
@@ -7,10 +8,11 @@ With several ``--checkpoint`` (training seeds) every policy runs the same plan, 
 pools them.
 """
 import argparse
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 import sys
-from typing import Any, Dict, List, Sequence
+from typing import Any
 
 from vla_pruner_ros.core.errors import ConfigError, VlaPrunerError
 from vla_pruner_ros.core.parameter_table import Parameters
@@ -127,9 +129,9 @@ def report_on(work: Work, journals: Sequence[Journal], options: argparse.Namespa
                        for one, journal in zip(work.policies, journals)])
     if not results.finished:
         raise ConfigError(f'{places(journals)} has no episode of this plan to report on')
-    report: Dict[str, Any] = {'tool': 'vla-pruner eval', **summarize(results),
+    report: dict[str, Any] = {'tool': 'vla-pruner eval', **summarize(results),
                               'claims': claims.judge(results, work.claims)}
-    files: List[Path] = reports.write(report, options.out, not options.no_plots)
+    files: list[Path] = reports.write(report, options.out, not options.no_plots)
     print(reports.summary(report))
     if options.sweep_reuse:
         print(sweep.suggestion(report['variants']))

@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """The only place that knows what a Hugging Face decoder layer looks like inside.
 
 Llama-like: ``input_layernorm`` and ``self_attn`` with ``q_proj``, ``k_proj``, ``head_dim`` and,
 where the family has them, per-head ``q_norm`` / ``k_norm``.  Rotation is the model's own function.
 Nothing is imported from ``transformers``: whatever brought the model has imported it already.
 """
+from collections.abc import Callable
 import sys
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -63,12 +65,12 @@ def check_layer(index: int, layer: nn.Module) -> None:
         refuse('its module has no apply_rotary_pos_emb')
 
 
-def _rotation(attention: nn.Module) -> Optional[Callable[..., Any]]:
+def _rotation(attention: nn.Module) -> Callable[..., Any] | None:
     module = sys.modules.get(type(attention).__module__)
     return getattr(module, 'apply_rotary_pos_emb', None)
 
 
-def rotary_factors(kwargs: Dict[str, Any]) -> Tuple[Tensor, Tensor]:
+def rotary_factors(kwargs: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """Cosines and sines (1, T, D) that a layer was called with.
 
     Raises:
@@ -114,14 +116,14 @@ def is_causal(layer: nn.Module) -> bool:
     return bool(getattr(layer.self_attn, 'is_causal', True))
 
 
-def layer_cache(kwargs: Dict[str, Any]) -> Any:
+def layer_cache(kwargs: dict[str, Any]) -> Any:
     """Cache that a layer was called with, or None (the argument changed its name once)."""
     found = kwargs.get('past_key_values')
     return kwargs.get('past_key_value') if found is None else found
 
 
-def arguments(args: Tuple[Any, ...],
-              kwargs: Dict[str, Any]) -> Tuple[Tensor, Dict[str, Any]]:
+def arguments(args: tuple[Any, ...],
+              kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
     """Hidden states and a copy of the other arguments of a layer call.
 
     Raises:
@@ -135,7 +137,7 @@ def arguments(args: Tuple[Any, ...],
     return hidden, kwargs
 
 
-def cut_rows(kwargs: Dict[str, Any], rows: Tensor) -> None:
+def cut_rows(kwargs: dict[str, Any], rows: Tensor) -> None:
     """Re-slice, in place, every argument that has one entry per row of the prompt."""
     cos, sin = rotary_factors(kwargs)
     kwargs['position_embeddings'] = (cos[:, rows], sin[:, rows])
@@ -148,7 +150,7 @@ def cut_rows(kwargs: Dict[str, Any], rows: Tensor) -> None:
         kwargs['attention_mask'] = mask[..., rows]
 
 
-def cut_columns(mask: Optional[Tensor], rows: Tensor, prompt: int) -> Optional[Tensor]:
+def cut_columns(mask: Tensor | None, rows: Tensor, prompt: int) -> Tensor | None:
     """Keep columns ``rows`` of the first ``prompt`` columns, and all later ones."""
     if mask is None or mask.shape[-1] < prompt:
         return mask
@@ -156,7 +158,7 @@ def cut_columns(mask: Optional[Tensor], rows: Tensor, prompt: int) -> Optional[T
     return mask[..., torch.cat((rows.to(mask.device), later))]
 
 
-def fits(mask: Optional[Tensor], length: int) -> bool:
+def fits(mask: Tensor | None, length: int) -> bool:
     """Tell whether a mask is for ``length`` keys; old versions add one column and ignore it."""
     return mask is None or mask.shape[-1] in (length, length + 1)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prune inside an UNMODIFIED Hugging Face decoder, for models that have no backend of their own.
 
 Hugging Face passes hidden states, mask, positions, rotary factors and cache to every layer call,
@@ -14,7 +15,7 @@ All passes of one policy call belong inside the block.  Hooks are gone when it e
 ends.  Attention rows are recomputed beside the stock path (one extra key projection per tap), so
 this route is slower than ``PrunedPass``.
 """
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -31,7 +32,7 @@ from vla_pruner_ros.core.pruners.interface import Feedback
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.hf import layer_access as hf_layers
 
-Call = Tuple[Tuple[Any, ...], Dict[str, Any]]
+Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class HookedPruning:
@@ -56,19 +57,19 @@ class HookedPruning:
         self._sequence, self._selector, self._needs = sequence, selector, selector.needs
         self._cut = check_cut(selector, len(self._layers))
         self._actions = ActionAttention(self._needs.action_rows, len(self._layers))
-        self._handles: List[Any] = []
-        self._decoding: Optional[bool] = None  # None: no pass yet; False: the prompt pass
-        self._embeds: Optional[Tensor] = None
-        self._weights: Optional[Tensor] = None
-        self._acting: Optional[Tensor] = None
-        self._states: Optional[Tensor] = None
-        self._output: Optional[Tensor] = None
+        self._handles: list[Any] = []
+        self._decoding: bool | None = None  # None: no pass yet; False: the prompt pass
+        self._embeds: Tensor | None = None
+        self._weights: Tensor | None = None
+        self._acting: Tensor | None = None
+        self._states: Tensor | None = None
+        self._output: Tensor | None = None
         tokens = torch.arange(sequence.visual.tokens_per_image)
-        self.kept: Tuple[Tensor, ...] = (tokens,) * sequence.visual.images
+        self.kept: tuple[Tensor, ...] = (tokens,) * sequence.visual.images
         self.rows = torch.arange(sequence.length)
 
     @property
-    def action_rows(self) -> Optional[slice]:
+    def action_rows(self) -> slice | None:
         """Where the action rows are in the model's (shortened) output of the prompt pass."""
         if self._sequence.action is None:
             return None
@@ -108,13 +109,13 @@ class HookedPruning:
         while self._handles:
             self._handles.pop().remove()
 
-    def feedback(self) -> List[Feedback]:
+    def feedback(self) -> list[Feedback]:
         """What the action rows looked at, per image (empty when nobody asked)."""
         return self._actions.feedback(self._sequence, self.kept)
 
     # ---- hooks ----
 
-    def _before(self, index: int, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
+    def _before(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Cut the arguments of one layer call."""
         hidden, kwargs = hf_layers.arguments(args, kwargs)
         if index == 0:
@@ -137,7 +138,7 @@ class HookedPruning:
                 hf_layers.cut_rows(kwargs, self.rows)
         return (hidden,), kwargs
 
-    def _after(self, index: int, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
+    def _after(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Read the attention of the action rows; the arguments are the cut ones."""
         hidden, kwargs = hf_layers.arguments(args, kwargs)
         full = self._cut is None or index < self._cut
@@ -149,8 +150,8 @@ class HookedPruning:
             span = self._sequence.shifted(self._sequence.action, hidden.shape[1])
             self._actions.add(self._rows(index, hidden, kwargs, span, full), full)
 
-    def _before_decoder(self, _module: nn.Module, args: Tuple[Any, ...],
-                        kwargs: Dict[str, Any]) -> Optional[Call]:
+    def _before_decoder(self, _module: nn.Module, args: tuple[Any, ...],
+                        kwargs: dict[str, Any]) -> Call | None:
         """After a cut before layer 0 the cache no longer tells the next position: say it."""
         cache = hf_layers.layer_cache(kwargs)
         if self._decoding is None or cache is None:
@@ -177,7 +178,7 @@ class HookedPruning:
 
     # ---- what they do ----
 
-    def _check_pass(self, hidden: Tensor, kwargs: Dict[str, Any]) -> None:
+    def _check_pass(self, hidden: Tensor, kwargs: dict[str, Any]) -> None:
         """Refuse a pass that is not the whole prompt, or that does not continue after it."""
         cache, mask = hf_layers.layer_cache(kwargs), kwargs.get('attention_mask')
         if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 4):
@@ -198,7 +199,7 @@ class HookedPruning:
                                'with an empty dynamic cache or none')
 
     @torch.no_grad()
-    def _capture(self, index: int, hidden: Tensor, kwargs: Dict[str, Any]) -> None:
+    def _capture(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> None:
         """Keep what the selector needs of the input of layer K-1."""
         if self._needs.prefill_rows is not None:
             span = self._sequence.semantic(self._needs.prefill_rows)
@@ -209,8 +210,8 @@ class HookedPruning:
             self._states = hidden.detach()
 
     @torch.no_grad()
-    def _rows(self, index: int, hidden: Tensor, kwargs: Dict[str, Any], span: slice, full: bool,
-              cached: Optional[Tensor] = None) -> Tensor:
+    def _rows(self, index: int, hidden: Tensor, kwargs: dict[str, Any], span: slice, full: bool,
+              cached: Tensor | None = None) -> Tensor:
         """Attention (1, H, R, C) of the rows in ``span`` to the visual columns present."""
         layer = self._layers[index]
         cos, sin = hf_layers.rotary_factors(kwargs)
@@ -239,6 +240,6 @@ class HookedPruning:
         self.kept = tuple(self._selector.choose(signals))
         self.rows = self._sequence.remaining(self.kept, device)
 
-    def _cut_columns(self, mask: Optional[Tensor]) -> Optional[Tensor]:
+    def _cut_columns(self, mask: Tensor | None) -> Tensor | None:
         """Take the dropped prompt columns out of a later pass's mask."""
         return hf_layers.cut_columns(mask, self.rows, self._sequence.length)

@@ -1,5 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the unpruned model's action tokens look at: the yardstick for a pruner's choice."""
-from typing import Dict, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +17,7 @@ class AttentionProbe(TokenSelector):
         """Read ``action_layers`` as the parameter of that name says."""
         super().__init__(None, 0, tokens_per_image)
         self._layers = action_layers
-        self.scores: Dict[int, np.ndarray] = {}
+        self.scores: dict[int, np.ndarray] = {}
 
     @property
     def needs(self) -> Needs:
@@ -30,7 +31,7 @@ class AttentionProbe(TokenSelector):
 
 
 def action_attention(backend: Backend, observation: Observation,
-                     action_layers: str) -> Tuple[np.ndarray, ...]:
+                     action_layers: str) -> tuple[np.ndarray, ...]:
     """Run the model unpruned once more; per image (M,) action attention, () if it gives none."""
     probe = AttentionProbe(backend.spec.tokens_per_image, action_layers)
     backend.predict_action_chunk(observation, probe)

@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """What "now" is while a bag is read: its log times, or the stamps inside its messages.
 
 Log times are when a message reached the recorder: the same delays as live.  They are useless
 where stamps come from another clock (a simulation slower than real time, unsynchronised machines),
 because then every image looks old; there time is the newest stamp seen so far.
 """
-from typing import Any, Iterator, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from vla_pruner_ros.replay.bag_files import Bag
 from vla_pruner_ros.replay.bag_wiring import Wiring
@@ -16,7 +18,7 @@ SECOND = 10**9
 SAMPLES = 50  # camera messages that 'auto' looks at
 
 
-def choose_clock(bag: Bag, wiring: Wiring, asked: str, max_age: float) -> Tuple[str, float]:
+def choose_clock(bag: Bag, wiring: Wiring, asked: str, max_age: float) -> tuple[str, float]:
     """Return the clock to use, and the largest difference in seconds of log time and stamp.
 
     Args:
@@ -39,13 +41,13 @@ def choose_clock(bag: Bag, wiring: Wiring, asked: str, max_age: float) -> Tuple[
 
 
 def instants(bag: Bag, wiring: Wiring,
-             clock: str) -> Iterator[Tuple[str, Optional[int], Any]]:
+             clock: str) -> Iterator[tuple[str, int | None, Any]]:
     """Yield (topic, now in ns, message) in log-time order.
 
     With ``'stamps'``, now is the newest stamp so far (None before the first one); it falls back
     only where the stamps jump back (a bag that holds two takes).
     """
-    newest: Optional[int] = None
+    newest: int | None = None
     for topic, log_ns, message in bag.messages(wiring.topics):
         if clock == 'log':
             yield topic, log_ns, message

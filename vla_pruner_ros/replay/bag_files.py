@@ -1,14 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads and writes rosbag2 recordings with the ``rosbags`` package; needs no ROS installation.
 
 Reads directories with or without ``metadata.yaml`` and single files; sqlite3 and mcap; zstd per
 file or per message, also where the metadata that would say so is missing; type names with and
 without ``/msg/``.  Knows bags; does not know policies.
 """
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Collection, Dict, Iterator, List, Tuple
+from typing import Any
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, VlaPrunerError
 
@@ -80,7 +82,7 @@ class Bag:
         return sum(topic.count for topic in self.topics.values())
 
     @property
-    def span_ns(self) -> Tuple[int, int]:
+    def span_ns(self) -> tuple[int, int]:
         """Log time of the first message, and just after the last one."""
         return int(self._reader.start_time), int(self._reader.end_time)
 
@@ -89,7 +91,7 @@ class Bag:
         return ', '.join(f'{one.name} ({one.type_name}, {one.count})'
                          for one in self.topics.values()) or 'none'
 
-    def messages(self, topics: Collection[str]) -> Iterator[Tuple[str, int, Any]]:
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, Any]]:
         """Yield (topic, log time in ns, message) in log-time order.
 
         Raises:
@@ -118,14 +120,14 @@ class Bag:
         store = own if name in own.fielddefs else self._types
         return store.deserialize_cdr(raw, name)
 
-    def _topics(self) -> Dict[str, Topic]:
-        found: Dict[str, Topic] = {}
+    def _topics(self) -> dict[str, Topic]:
+        found: dict[str, Topic] = {}
         for one in self._reader.connections:
             before = found[one.topic].count if one.topic in found else 0
             found[one.topic] = Topic(one.topic, full_type(one.msgtype), before + one.msgcount)
         return dict(sorted(found.items()))
 
-    def _files(self) -> List[Path]:
+    def _files(self) -> list[Path]:
         """What to open: a directory with metadata, or files."""
         path = self.path
         if not path.exists():
@@ -165,7 +167,7 @@ class BagWriter:
             raise MissingDependencyError(f'writing bags {INSTALL}') from error
         self.path = Path(path)
         self._types = get_typestore(Stores[f'ROS2_{distro.upper()}'])
-        self._connections: Dict[Tuple[str, str], Any] = {}
+        self._connections: dict[tuple[str, str], Any] = {}
         try:
             self._writer: Any = Writer(self.path, version=9)
             self._writer.open()

@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which topics of a bag feed which input of a policy: what subscriptions are for a node."""
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
@@ -23,13 +25,13 @@ class Wiring:
         instruction: instruction topic, or ``''``.
     """
 
-    cameras: Dict[str, str]
+    cameras: dict[str, str]
     joints: str = ''
     pose: str = ''
     instruction: str = ''
 
     @property
-    def topics(self) -> Tuple[str, ...]:
+    def topics(self) -> tuple[str, ...]:
         """Everything to read."""
         others = (self.joints, self.pose, self.instruction)
         return (*self.cameras, *(one for one in others if one))
@@ -47,7 +49,7 @@ class Wiring:
 
 
 def wire(bag: Bag, parameters: Parameters, spec: PolicySpec,
-         instruction: Optional[str]) -> Wiring:
+         instruction: str | None) -> Wiring:
     """Match the configured topics with those of the bag.
 
     Args:
@@ -60,7 +62,7 @@ def wire(bag: Bag, parameters: Parameters, spec: PolicySpec,
         ConfigError: a topic that is needed is missing or has the wrong type; the message lists
             the topics of the bag.
     """
-    cameras: Dict[str, str] = {}
+    cameras: dict[str, str] = {}
     for camera in parse_camera_topics(parameters.camera_topics, spec):
         _need(bag, camera.topic, IMAGES, f'camera {camera.role!r} (parameter camera_topics)')
         if camera.topic in cameras:

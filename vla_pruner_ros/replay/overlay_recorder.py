@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of kept tokens: a contact sheet (PNG) and a video (mp4) of one replay run."""
+from collections.abc import Sequence
 from pathlib import Path
 import textwrap
-from typing import Any, List, Optional, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,8 +43,8 @@ class OverlayRecorder:
         self._writer: Any = None
         self._shape: Any = None
         self._frames = 0
-        self._kept: Optional[Sequence[np.ndarray]] = None
-        self.sheet: List[np.ndarray] = []
+        self._kept: Sequence[np.ndarray] | None = None
+        self.sheet: list[np.ndarray] = []
         self.video_problem = ''
 
     def add(self, images: 'dict[str, np.ndarray]', stats: StepStats, instruction: str) -> None:
@@ -67,7 +69,7 @@ class OverlayRecorder:
         self._frames += 1
         self._write(frame)
 
-    def close(self, sheet: Path) -> List[Path]:
+    def close(self, sheet: Path) -> list[Path]:
         """Write the contact sheet, finish the video; returns the files made."""
         made = []
         if self._writer is not None:

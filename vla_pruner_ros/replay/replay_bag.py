@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``vla-pruner replay BAG``: the policy on a recording, pruned and unpruned, compared.
 
 The bag is read in log-time order and drives the same runner as the node does (``replay_run.py``;
@@ -5,9 +6,10 @@ The bag is read in log-time order and drives the same runner as the node does (`
 with it.  ``--out`` gets ``report.json``, plots, and pictures of the kept tokens.
 """
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 import sys
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,10 +61,10 @@ def replay(bag: Bag, backend: Any, parameters: Parameters, options: argparse.Nam
     pictured = next((number for number, (_, chosen) in enumerate(wanted) if chosen.token_budget),
                     len(wanted) - 1)
     recorder: Any = None
-    results: List[RunResult] = []
+    results: list[RunResult] = []
     for number, (label, chosen) in enumerate(wanted):
         progress = Progress(f'[{number + 1}/{len(wanted)}] {label}', messages)
-        hook: Optional[Callable[[Tick, RunResult], None]] = None
+        hook: Callable[[Tick, RunResult], None] | None = None
         if number == 0 and len(wanted) > 1:
             hook = _probe(backend, parameters)
         if number == pictured and not options.no_pictures:
@@ -90,7 +92,7 @@ def replay(bag: Bag, backend: Any, parameters: Parameters, options: argparse.Nam
 
 
 def plan(parameters: Parameters, spec: PolicySpec, budgets: str,
-         pruners: Optional[str]) -> 'list[tuple[str, Parameters]]':
+         pruners: str | None) -> 'list[tuple[str, Parameters]]':
     """Runs to make: the unpruned one first, then every method at every budget.
 
     Raises:
@@ -154,7 +156,7 @@ def _draw(recorder: Any) -> Callable[[Tick, RunResult], None]:
     return hook
 
 
-def _both(first: Optional[Callable[[Tick, RunResult], None]],
+def _both(first: Callable[[Tick, RunResult], None] | None,
           second: Callable[[Tick, RunResult], None]) -> Callable[[Tick, RunResult], None]:
     def hook(tick: Tick, result: RunResult) -> None:
         if first is not None:

@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plots of a replay (matplotlib, no display): actions, deviation against budget, stage times."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +47,7 @@ def plot_actions(runs: Sequence[RunResult], spec: PolicySpec, path: Path) -> Pat
     return _save(plt, figure, path)
 
 
-def plot_deviation(rows: Sequence[Dict[str, Any]], spec: PolicySpec, path: Path) -> Path:
+def plot_deviation(rows: Sequence[dict[str, Any]], spec: PolicySpec, path: Path) -> Path:
     """Distance of the chunk ends from the unpruned run, and token choice, against the budget."""
     plt = _pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
@@ -75,7 +77,7 @@ def plot_deviation(rows: Sequence[Dict[str, Any]], spec: PolicySpec, path: Path)
     return _save(plt, figure, path)
 
 
-def plot_stages(rows: Sequence[Dict[str, Any]], path: Path) -> Path:
+def plot_stages(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     """Median milliseconds per stage, one bar per run."""
     plt = _pyplot()
     figure, axis = plt.subplots(figsize=(9, 1.2 + 0.45 * len(rows)))
@@ -93,8 +95,8 @@ def plot_stages(rows: Sequence[Dict[str, Any]], path: Path) -> Path:
     return _save(plt, figure, path)
 
 
-def plot_all(runs: Sequence[RunResult], rows: Sequence[Dict[str, Any]], spec: PolicySpec,
-             folder: Path) -> List[Path]:
+def plot_all(runs: Sequence[RunResult], rows: Sequence[dict[str, Any]], spec: PolicySpec,
+             folder: Path) -> list[Path]:
     """Write every plot that the runs allow; returns the files."""
     made = [plot_actions(runs, spec, folder / 'actions.png'),
             plot_stages(rows, folder / 'stages.png')]

@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """``report.json`` of a replay, and the table printed at its end."""
+from collections.abc import Sequence
 import dataclasses
 import hashlib
 from importlib import metadata
 import json
 from pathlib import Path
 import platform
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import PolicySpec
@@ -19,9 +21,9 @@ STEPPING = ('all messages of one instant, then one tick; computing takes no time
 
 
 def build_report(bag: Bag, spec: PolicySpec, parameters: Parameters,
-                 results: Sequence[RunResult], clock: str) -> Dict[str, Any]:
+                 results: Sequence[RunResult], clock: str) -> dict[str, Any]:
     """Everything about a replay as plain data; ``results[0]`` is the unpruned run."""
-    runs: List[Dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
     for number, result in enumerate(results):
         runs.append(summarize(result))
         if number:
@@ -44,12 +46,12 @@ def build_report(bag: Bag, spec: PolicySpec, parameters: Parameters,
     }
 
 
-def write_json(report: Dict[str, Any], path: Path) -> None:
+def write_json(report: dict[str, Any], path: Path) -> None:
     """Write the report."""
     path.write_text(json.dumps(report, indent=2, allow_nan=False) + '\n', encoding='utf-8')
 
 
-def summary_table(report: Dict[str, Any]) -> str:
+def summary_table(report: dict[str, Any]) -> str:
     """One line per run."""
     unit = 'm' if report['policy']['action_kind'] == 'ee_delta' else 'rad'
     head = ('run', 'steps', 'kept', 'reused', 'decoder ms', 'total ms', f'end dev. {unit}',
@@ -69,11 +71,11 @@ def summary_table(report: Dict[str, Any]) -> str:
                      for row in rows)
 
 
-def _percent(value: Optional[float]) -> str:
+def _percent(value: float | None) -> str:
     return '-' if value is None else f'{100 * value:.0f} %'
 
 
-def _fixed(value: Optional[float], digits: int) -> str:
+def _fixed(value: float | None, digits: int) -> str:
     return '-' if value is None else f'{value:.{digits}f}'
 
 

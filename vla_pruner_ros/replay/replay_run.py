@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One pass over a bag with one set of parameters: the node's own ingest path, stepped.
 
 All messages of one instant (``bag_clock.py``) are handed over, then the runner ticks once at that
@@ -5,9 +6,10 @@ instant; computing takes no time.  So a bag gives the same chunks every time, an
 wins as it does live.
 """
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 import hashlib
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -48,18 +50,18 @@ class RunResult:
 
     label: str
     parameters: Parameters
-    steps: List[StepRecord] = field(default_factory=list)
+    steps: list[StepRecord] = field(default_factory=list)
     ticks: 'Counter[str]' = field(default_factory=Counter)
     chunks_sha256: str = ''
-    diagnostics: Dict[str, Any] = field(default_factory=dict)
+    diagnostics: dict[str, Any] = field(default_factory=dict)
     message: str = ''
-    attention: Dict[int, Tuple[np.ndarray, ...]] = field(default_factory=dict)
+    attention: dict[int, tuple[np.ndarray, ...]] = field(default_factory=dict)
 
 
 def run(bag: Bag, wiring: Wiring, backend: Backend, parameters: Parameters, label: str,
         clock: str = 'log', limit: float = 0.0,
         on_message: Callable[[int], None] = lambda done: None,
-        on_tick: Optional[Callable[[Tick, 'RunResult'], None]] = None,
+        on_tick: Callable[[Tick, 'RunResult'], None] | None = None,
         steps: int = 0) -> RunResult:
     """Drive a fresh runner with the messages of a bag.
 
@@ -83,8 +85,8 @@ def run(bag: Bag, wiring: Wiring, backend: Backend, parameters: Parameters, labe
     runner.warm_up()
     result = RunResult(label, parameters)
     digest = hashlib.sha256()
-    start: Optional[int] = None
-    instant: Optional[int] = None
+    start: int | None = None
+    instant: int | None = None
 
     def tick(now_ns: int) -> None:
         outcome = runner.tick(now_ns)

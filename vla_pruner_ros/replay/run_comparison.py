@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers of one replay run, alone and against the unpruned run on the same bag.
 
 Steps are matched by their stamps: both runs saw the same image at that time.  Only steps that were
@@ -5,8 +6,9 @@ pruned or reused are compared (warm-up steps are the unpruned policy itself and 
 mean), over the rows that both chunks have (a reused one has fewer).
 """
 from collections import Counter
+from collections.abc import Sequence
 from statistics import fmean, median
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.replay.replay_run import RunResult, StepRecord
 
 
-def summarize(run: RunResult) -> Dict[str, Any]:
+def summarize(run: RunResult) -> dict[str, Any]:
     """What happened in one run, as plain data."""
     steps = run.steps
     runs = [one for one in steps if not one.stats.reused]
@@ -44,7 +46,7 @@ def summarize(run: RunResult) -> Dict[str, Any]:
     }
 
 
-def compare(run: RunResult, reference: RunResult, spec: PolicySpec) -> Dict[str, Any]:
+def compare(run: RunResult, reference: RunResult, spec: PolicySpec) -> dict[str, Any]:
     """Deviation of a run from the unpruned one on the same bag.
 
     Returns:
@@ -60,16 +62,16 @@ def compare(run: RunResult, reference: RunResult, spec: PolicySpec) -> Dict[str,
     pairs = [(one, before[one.stamp_ns]) for one in run.steps
              if one.stamp_ns in before and (one.stats.pruned or one.stats.reused)]
     columns = [i for i in range(len(spec.action_names)) if i != spec.gripper_index]
-    differences: List[np.ndarray] = []
-    sizes: List[np.ndarray] = []
-    ends: List[float] = []
+    differences: list[np.ndarray] = []
+    sizes: list[np.ndarray] = []
+    ends: list[float] = []
     for ours, theirs in pairs:
         rows = min(len(ours.actions), len(theirs.actions))
         here, there = ours.actions[:rows], theirs.actions[:rows]
         differences.append(np.abs(here - there))
         sizes.append(np.abs(there))
         ends.append(end_distance(here[:, columns], there[:, columns], spec.action_kind))
-    result: Dict[str, Any] = {
+    result: dict[str, Any] = {
         'steps_compared': len(pairs), 'action_deviation': {},
         'end_deviation': {'mean': _mean(ends), 'max': max(ends, default=None)}}
     if differences:
@@ -94,7 +96,7 @@ def end_distance(ours: np.ndarray, theirs: np.ndarray, kind: str) -> float:
     return float(np.linalg.norm(ours[-1] - theirs[-1]))
 
 
-def consecutive_overlaps(steps: Sequence[StepRecord]) -> List[float]:
+def consecutive_overlaps(steps: Sequence[StepRecord]) -> list[float]:
     """Share of a step's kept tokens that the model run before it also kept; pruned runs only."""
     runs = [one for one in steps if not one.stats.reused]
     return [overlap(after.stats.kept, before.stats.kept) for before, after in zip(runs, runs[1:])
@@ -107,11 +109,11 @@ def overlap(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
     return shared / max(1, sum(len(one) for one in ours))
 
 
-def attention_overlap(steps: Sequence[StepRecord], attention: Dict[int, Tuple[np.ndarray, ...]]
-                      ) -> Tuple[Optional[float], Optional[float]]:
+def attention_overlap(steps: Sequence[StepRecord], attention: dict[int, tuple[np.ndarray, ...]]
+                      ) -> tuple[float | None, float | None]:
     """(mean overlap with the unpruned model's most attended tokens, overlap of random ones)."""
-    overlaps: List[float] = []
-    chances: List[float] = []
+    overlaps: list[float] = []
+    chances: list[float] = []
     for one in steps:
         scores = attention.get(one.stamp_ns)
         if not one.stats.pruned or not scores:
@@ -123,17 +125,17 @@ def attention_overlap(steps: Sequence[StepRecord], attention: Dict[int, Tuple[np
     return _mean(overlaps), _mean(chances)
 
 
-def _stages_of(run: RunResult) -> Dict[str, float]:
-    stages: Dict[str, float] = summarize(run)['stages_ms']
+def _stages_of(run: RunResult) -> dict[str, float]:
+    stages: dict[str, float] = summarize(run)['stages_ms']
     return stages
 
 
-def _stages(steps: Sequence[StepRecord]) -> Dict[str, float]:
+def _stages(steps: Sequence[StepRecord]) -> dict[str, float]:
     """Median milliseconds per stage."""
     names = dict.fromkeys(name for one in steps for name in one.stats.stages_ms)
     return {name: median(one.stats.stages_ms[name] for one in steps
                          if name in one.stats.stages_ms) for name in names}
 
 
-def _mean(values: Sequence[float]) -> Optional[float]:
+def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Live topics into a rosbag2, where ``ros2 bag`` is not installed.
 
 Messages are taken as the bytes they travel in and written unread, so every message type works
@@ -6,7 +7,7 @@ whose Python package is installed.  Types and quality of service are taken from 
 import argparse
 from importlib import import_module
 import time
-from typing import Any, Dict, List
+from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -35,7 +36,7 @@ def message_class(name: str) -> Any:
                                      'this message') from error
 
 
-def offered_qos(publishers: List[Any]) -> QoSProfile:
+def offered_qos(publishers: list[Any]) -> QoSProfile:
     """Ask for what all publishers of a topic can give, so that none of them is left out."""
     profiles = [one.qos_profile for one in publishers]
     reliable = all(one.reliability == ReliabilityPolicy.RELIABLE for one in profiles)
@@ -59,11 +60,11 @@ class Recorder:
         missing: topics that nobody publishes yet.
     """
 
-    def __init__(self, node: Node, writer: BagWriter, topics: List[str]):
+    def __init__(self, node: Node, writer: BagWriter, topics: list[str]):
         self._node = node
         self._writer = writer
         names = list(dict.fromkeys(node.resolve_topic_name(topic) for topic in topics))
-        self.counts: Dict[str, int] = {name: 0 for name in names}
+        self.counts: dict[str, int] = {name: 0 for name in names}
         self.missing = names
 
     def look(self) -> None:

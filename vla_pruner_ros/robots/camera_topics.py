@@ -1,5 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cameras of the simulated robots: the topics they appear on, and whether they suit a policy."""
-from typing import Collection, List, Sequence, Tuple
+from collections.abc import Collection, Sequence
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.robots.metaworld.metaworld_robot import CAMERA
@@ -11,7 +12,7 @@ from vla_pruner_ros.robots.tasks import get_task
 MAX_SKEW = 0.02
 
 
-def cameras_of(task: str) -> Tuple[str, ...]:
+def cameras_of(task: str) -> tuple[str, ...]:
     """Cameras of a task's robot, without building it.
 
     Raises:
@@ -25,7 +26,7 @@ def image_topic(camera: str) -> str:
     return '/camera/image_raw' if camera == CAMERA else f'/camera/{camera}/image_raw'
 
 
-def camera_topics(cameras: Sequence[str]) -> List[str]:
+def camera_topics(cameras: Sequence[str]) -> list[str]:
     """Value of the policy's parameter ``camera_topics`` for simulated cameras."""
     return [f'{camera}={image_topic(camera)}' for camera in cameras]
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published chunks -> what the simulated robot executes; no publishing, no physics.
 
 Point 0 of an end-effector chunk is the pose at the observation, the following points are targets,
@@ -6,7 +7,7 @@ cannot throw the hand across the table, whatever its absolute numbers are.
 Messages are read by attribute; a bad one is an ``InputError`` whose reason is counted.
 """
 from dataclasses import dataclass
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def _track(message: Any, values: np.ndarray) -> Track:
     return Track(stamp, times, values)
 
 
-def actions(poses: Track, gripper: Optional[Track], count: int) -> np.ndarray:
+def actions(poses: Track, gripper: Track | None, count: int) -> np.ndarray:
     """First ``count`` control steps of a chunk (at most as many as it has).
 
     Args:
@@ -117,8 +118,8 @@ class Timeline:
 
     def __init__(self) -> None:
         """Start with nothing to do."""
-        self._segments: List[Tuple[int, int, np.ndarray]] = []  # start, end, metres
-        self._gripper: Optional[Track] = None
+        self._segments: list[tuple[int, int, np.ndarray]] = []  # start, end, metres
+        self._gripper: Track | None = None
 
     def clear(self) -> None:
         """Forget everything."""
@@ -137,7 +138,7 @@ class Timeline:
         """Take gripper openings; they stay until the next ones."""
         self._gripper = gripper
 
-    def motion(self, begin_ns: int, span_ns: int) -> Optional[np.ndarray]:
+    def motion(self, begin_ns: int, span_ns: int) -> np.ndarray | None:
         """Metres (3,) to move in the control step that begins now, or None: hold.
 
         The segment in the middle of the step counts, so a few milliseconds of jitter between the
@@ -150,7 +151,7 @@ class Timeline:
                 return np.asarray(delta * (span_ns / (end - start)))
         return None
 
-    def opening(self, begin_ns: int, span_ns: int) -> Optional[float]:
+    def opening(self, begin_ns: int, span_ns: int) -> float | None:
         """Gripper opening wanted at the end of the control step, or None: never told."""
         if self._gripper is None:
             return None

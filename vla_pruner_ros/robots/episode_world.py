@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated robot with its episode: which task and seed, what happened so far.  No ROS here.
 
 Call everything from one thread: the OpenGL context belongs to the thread that made it.
 """
 from collections import Counter
+from collections.abc import Callable
 import os
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +39,7 @@ class World:
         self.robot: Any = None
         self.episode = 0
         self.accepted = 0
-        self.refused: 'Counter[str]' = Counter()
+        self.refused: Counter[str] = Counter()
 
     def prepare(self, task: str, seed: int) -> None:
         """Build the robot of a task, unless it is there already; no episode begins.
@@ -72,7 +74,7 @@ class World:
         return self.robot is not None and self.episode > 0
 
     @property
-    def cameras(self) -> Tuple[str, ...]:
+    def cameras(self) -> tuple[str, ...]:
         """Names of the robot's cameras."""
         return () if self.robot is None else tuple(self.robot.cameras)
 
@@ -81,7 +83,7 @@ class World:
         """Solved, lost, out of time, or never started."""
         return not self.started or self.robot.success or self.robot.truncated
 
-    def execute(self, motion: np.ndarray, opening: Optional[float]) -> None:
+    def execute(self, motion: np.ndarray, opening: float | None) -> None:
         """One control step.
 
         Args:
@@ -94,11 +96,11 @@ class World:
         if self._viewer is not None:
             self._viewer.sync()
 
-    def observe(self) -> Tuple[RobotObservation, np.ndarray]:
+    def observe(self) -> tuple[RobotObservation, np.ndarray]:
         """Sensors, and the orientation of the hand as quaternion x y z w."""
         return self.robot.observe(), np.asarray(self.robot.orientation)
 
-    def status(self) -> Dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """What ``~/episode`` says (JSON types)."""
         robot = self.robot
         if not self.started:

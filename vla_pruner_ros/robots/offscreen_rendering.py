@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Choice of an off-screen OpenGL library, made before MuJoCo is imported.
 
 MuJoCo reads ``MUJOCO_GL`` once, at import.  This file knows library names and apt packages; it
@@ -7,7 +8,7 @@ import ctypes
 import ctypes.util
 import importlib
 import os
-from typing import Any, Optional
+from typing import Any
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, VlaPrunerError
 
@@ -19,7 +20,7 @@ HOW_TO_INSTALL = (
     'or set MUJOCO_GL to one of: egl, osmesa, glfw')
 
 
-def find_backend() -> Optional[str]:
+def find_backend() -> str | None:
     """Name of the first OpenGL backend whose library loads, or None."""
     for backend, (short, versioned) in LIBRARIES.items():
         for name in (ctypes.util.find_library(short), versioned):

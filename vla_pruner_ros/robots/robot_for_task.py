@@ -1,11 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Choice of the simulated robot that has a task; both robots have the same surface."""
-from typing import Union
 
 from vla_pruner_ros.robots.metaworld.metaworld_robot import SimulatedRobot
 from vla_pruner_ros.robots.tabletop.tabletop_robot import TabletopRobot
 from vla_pruner_ros.robots.tasks import get_task
 
-Robot = Union[SimulatedRobot, TabletopRobot]
+Robot = SimulatedRobot | TabletopRobot
 
 
 def make_robot(task: str, seed: int, image_size: int = 224) -> Robot:

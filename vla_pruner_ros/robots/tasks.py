@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tasks of the simulated robots: name, instruction in words, step limit.
 
 Names that end in ``-v3`` are Meta-World's; the others belong to the tabletop scene, where the
@@ -5,8 +6,8 @@ wordings are templates and each episode fills in its own objects.  One control s
 (20 Hz); Meta-World runs at 80 Hz, so a control step is four physics actions and Meta-World's own
 limit of 500 actions is 125 control steps.
 """
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Dict, Mapping, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
 
@@ -31,22 +32,22 @@ class Task:
 
     name: str
     instruction: str
-    paraphrases: Tuple[str, ...]
+    paraphrases: tuple[str, ...]
     step_limit: int = MAX_CONTROL_STEPS
     scene: str = 'metaworld'
     moving_target: bool = False
 
     @property
-    def wordings(self) -> Tuple[str, ...]:
+    def wordings(self) -> tuple[str, ...]:
         """The instruction and its paraphrases."""
         return (self.instruction,) + self.paraphrases
 
-    def fill(self, words: Mapping[str, str]) -> Tuple[str, ...]:
+    def fill(self, words: Mapping[str, str]) -> tuple[str, ...]:
         """All wordings with an episode's words in place of the template's fields."""
         return tuple(wording.format(**words) for wording in self.wordings)
 
 
-METAWORLD_TASKS: Dict[str, Task] = {task.name: task for task in (
+METAWORLD_TASKS: dict[str, Task] = {task.name: task for task in (
     Task('reach-v3', 'reach the red ball', (
         'touch the red ball', 'go to the red ball', 'move to the red ball',
         'move the hand to the ball', 'reach for the small red ball')),
@@ -68,7 +69,7 @@ def _tabletop(name: str, limit: int, *wordings: str, moving_target: bool = False
     return Task(name, wordings[0], wordings[1:], limit, 'tabletop', moving_target)
 
 
-TABLETOP_TASKS: Dict[str, Task] = {task.name: task for task in (
+TABLETOP_TASKS: dict[str, Task] = {task.name: task for task in (
     _tabletop('reach-colour', 40, 'reach the {colour} cube', 'touch the {colour} cube',
               'go to the {colour} cube'),
     _tabletop('reach-shape', 40, 'reach the {colour} {shape}', 'touch the {colour} {shape}',
@@ -91,7 +92,7 @@ TABLETOP_TASKS: Dict[str, Task] = {task.name: task for task in (
               'place the cube in the {colour} bowl', 'drop the cube into the {colour} bowl'),
 )}
 
-TASKS: Dict[str, Task] = {**METAWORLD_TASKS, **TABLETOP_TASKS}
+TASKS: dict[str, Task] = {**METAWORLD_TASKS, **TABLETOP_TASKS}
 
 
 def get_task(name: str) -> Task:

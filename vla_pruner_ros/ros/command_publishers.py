@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that leaves the policy node towards a robot, and the picture for people.
 
 All messages of one command are encoded first and then published, so half a command never reaches
 hardware.  In dry run the same messages go to ``~/dry_run/...`` and the robot gets nothing.
 """
-from typing import Any, Dict, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from geometry_msgs.msg import TwistStamped
 import numpy as np
@@ -39,8 +41,8 @@ class Publishers:
         self._gripper_joint = parameters.gripper_joint
         columns = [name for column, name in enumerate(spec.action_names)
                    if column != spec.gripper_index]
-        self.joint_names: Tuple[str, ...] = parameters.joint_names or tuple(columns)
-        kinds: Dict[str, Any] = {}
+        self.joint_names: tuple[str, ...] = parameters.joint_names or tuple(columns)
+        kinds: dict[str, Any] = {}
         if spec.action_kind == 'joint_position':
             kinds['action_chunk'] = JointTrajectory
         else:
@@ -87,7 +89,7 @@ class Publishers:
         """
         if action == 'none':
             return False
-        out: List[Tuple[str, Any]] = []
+        out: list[tuple[str, Any]] = []
         if self.spec.action_kind == 'joint_position':
             still = messages.hold_joints(self.joint_names, joints, now_ns, lead_ns)
             out += [('action_chunk', still)] if still is not None else []
@@ -105,7 +107,7 @@ class Publishers:
 
     def overlay(self, observation: Observation, stats: StepStats) -> None:
         """Draw and publish the kept tokens of all cameras, side by side."""
-        pictures: List[np.ndarray] = [
+        pictures: list[np.ndarray] = [
             draw_overlay(observation.images[camera.role], kept, self.spec.grid_rows,
                          self.spec.grid_cols)
             for camera, kept in zip(self.spec.cameras, stats.kept)]
@@ -119,8 +121,8 @@ class Publishers:
             event_callbacks=qos.publisher_events(self._node.resolve_topic_name(topic),
                                                  self._node.get_logger()))
 
-    def _send(self, out: List[Tuple[str, Any]], dry_run: bool) -> None:
-        topics: Dict[str, Any] = self._dry if dry_run else self._commands
+    def _send(self, out: list[tuple[str, Any]], dry_run: bool) -> None:
+        topics: dict[str, Any] = self._dry if dry_run else self._commands
         for name, message in out:
             topics[name].publish(message)
 

@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the node says about itself: ``/diagnostics`` for tools, ``~/status`` (JSON) for programs.
 
 ``summarise`` turns numbers into a level and a sentence and needs no ROS; the rest is message
 plumbing.
 """
+from collections.abc import Mapping
 import json
 import time
-from typing import Any, Dict, List, Mapping, Optional, Tuple, TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.lifecycle import LifecycleNode
@@ -24,13 +26,13 @@ PATIENCE = 5.0  # seconds that a camera may take to send its first frame
 LOSS_WARNING = 0.1  # share of lost frames that is worth a word
 
 
-def summarise(facts: Mapping[str, Any]) -> Tuple[int, str]:
+def summarise(facts: Mapping[str, Any]) -> tuple[int, str]:
     """Level and sentence from the facts of ``Session.facts`` (or of an unconfigured node)."""
     if facts.get('failure'):
         return ERROR, f'configuration failed: {facts["failure"]}'
     if facts['state'] != 'active':
         return OK, facts['state']
-    problems: List[str] = []
+    problems: list[str] = []
     level = OK
     if facts['time_ns'] == 0:
         level = WARN
@@ -68,9 +70,9 @@ def summarise(facts: Mapping[str, Any]) -> Tuple[int, str]:
     return level, '; '.join(problems) or 'running'
 
 
-def flatten(facts: Mapping[str, Any], prefix: str = '') -> List[Tuple[str, str]]:
+def flatten(facts: Mapping[str, Any], prefix: str = '') -> list[tuple[str, str]]:
     """Nested facts -> (dotted key, text) rows."""
-    rows: List[Tuple[str, str]] = []
+    rows: list[tuple[str, str]] = []
     for key, value in facts.items():
         if isinstance(value, Mapping):
             rows += flatten(value, f'{prefix}{key}.')
@@ -94,7 +96,7 @@ class Reporter:
         self._logged = 0.0
         self._trends = Trends()
 
-    def diagnose(self, facts: Dict[str, Any], session: 'Optional[Session]') -> None:
+    def diagnose(self, facts: dict[str, Any], session: 'Session | None') -> None:
         """Publish one DiagnosticArray; log when the level changes."""
         if session is not None:
             facts = self._trends.add(facts, session)

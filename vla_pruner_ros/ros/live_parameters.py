@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameter table as ROS parameters: declared with descriptors, changed wholly or not at all.
 
 ``LiveParameters`` keeps the last accepted snapshot.  The inference thread takes it over at the
 boundary between two steps; nothing changes in the middle of one.
 """
+from collections.abc import Callable
 from dataclasses import Field
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -69,7 +71,7 @@ class LiveParameters:
         self._logger = node.get_logger()
         self._names = {spec.name for spec in table()}
         #: (revision, snapshot): one object, so that other threads never see half a change.
-        self.current: Tuple[int, Parameters] = (0, Parameters().changed(self._declare(node)))
+        self.current: tuple[int, Parameters] = (0, Parameters().changed(self._declare(node)))
         for spec in table():
             value = getattr(self.snapshot, spec.name)
             if value == ():
@@ -85,7 +87,7 @@ class LiveParameters:
         """The last accepted snapshot."""
         return self.current[1]
 
-    def _declare(self, node: Node) -> Dict[str, Any]:
+    def _declare(self, node: Node) -> dict[str, Any]:
         """Declare without limits, return all values; the table judges them with better words."""
         anything = ParameterDescriptor(dynamic_typing=True)
         values = {}
@@ -97,7 +99,7 @@ class LiveParameters:
             values[spec.name] = () if no_list else value
         return values
 
-    def _on_set(self, parameters: List[Parameter]) -> SetParametersResult:
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         ours = {one.name: plain(one) for one in parameters if one.name in self._names}
         if not ours:
             return SetParametersResult(successful=True)

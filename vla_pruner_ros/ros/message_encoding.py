@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numeric commands and pictures -> ROS messages.  Pure functions; nothing is published here."""
 import array
-from typing import Any, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Transform, TwistStamped
@@ -92,13 +94,13 @@ def image(rgb: np.ndarray, stamp_ns: int, frame: str) -> Image:
     return message
 
 
-def encode(command: Any, base_frame: str, gripper_joint: str) -> List[Tuple[str, Any]]:
+def encode(command: Any, base_frame: str, gripper_joint: str) -> list[tuple[str, Any]]:
     """All messages of one command, as (topic name, message); nothing is left half encoded.
 
     A command without an absolute pose gives no end-effector trajectory: its numbers would be read
     as places in the base frame.
     """
-    messages: List[Tuple[str, Any]] = []
+    messages: list[tuple[str, Any]] = []
     if isinstance(command, JointCommand):
         messages.append(('action_chunk', joint_trajectory(
             command.names, command.positions, command.times_ns, command.stamp_ns)))
@@ -112,7 +114,7 @@ def encode(command: Any, base_frame: str, gripper_joint: str) -> List[Tuple[str,
 
 
 def hold_joints(names: Sequence[str], measured: Any, now_ns: int,
-                lead_ns: int) -> Optional[JointTrajectory]:
+                lead_ns: int) -> JointTrajectory | None:
     """One point, ``lead_ns`` ahead, at the measured joint positions; None if one is not known."""
     known = dict(zip(measured.name, measured.position)) if measured is not None else {}
     values = np.array([known.get(name, np.nan) for name in names], np.float64)
@@ -122,7 +124,7 @@ def hold_joints(names: Sequence[str], measured: Any, now_ns: int,
 
 
 def hold_pose(measured: Any, now_ns: int, lead_ns: int,
-              frame: str) -> Optional[MultiDOFJointTrajectory]:
+              frame: str) -> MultiDOFJointTrajectory | None:
     """Stay at the measured pose (PoseStamped) for ``lead_ns``; None if it is not finite.
 
     Two equal points, so that a robot that executes differences stands still, too.

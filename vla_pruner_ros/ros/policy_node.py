@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node ``pruned_policy``: life cycle, parameters and start; the work is done by ``Session``.
 
 Imports no model code until it is configured, so that ``main`` can still set the process
 environment (OpenMP reads its policy when it is loaded).
 """
+from collections.abc import Callable
 import sys
 import traceback
-from typing import Any, Callable, Dict, List, Optional, TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
@@ -46,7 +48,7 @@ class PolicyNode(LifecycleNode):
     def __init__(self, load: 'Callable[[Parameters], Backend]' = _load,
                  node_name: str = 'pruned_policy', **options: Any):
         super().__init__(node_name, **options)
-        self.session: 'Optional[Session]' = None
+        self.session: Session | None = None
         self._load = load
         self.state = 'unconfigured'
         self._failure = ''
@@ -142,9 +144,9 @@ class PolicyNode(LifecycleNode):
 
     # ---- what the node says
 
-    def facts(self) -> Dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """Plain data for diagnostics and status."""
-        facts: Dict[str, Any] = {'state': self.state, 'failure': self._failure,
+        facts: dict[str, Any] = {'state': self.state, 'failure': self._failure,
                                  'revision': self.live.current[0]}
         return {**facts, **self.session.facts()} if self.session is not None else facts
 
@@ -164,7 +166,7 @@ class PolicyNode(LifecycleNode):
         return response
 
 
-def main(args: Optional[List[str]] = None,
+def main(args: list[str] | None = None,
          load: 'Callable[[Parameters], Backend]' = _load) -> int:
     """Run the node until SIGINT or SIGTERM; both stop it cleanly, after a safe action.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One configured policy: model thread, inputs, outputs, watchdog.
 
 Made when the node is configured, closed when it is cleaned up; everything that was set up is
@@ -5,11 +6,12 @@ undone by the same ``close``, also when setting up failed half-way.  Two threads
 (callbacks, heartbeat) and the inference thread (``_step``).  What goes to the robot is published
 under ``_gate``, so nothing leaves after ``deactivate`` has returned.
 """
+from collections.abc import Callable
 from contextlib import ExitStack
 import threading
 import time
 import traceback
-from typing import Any, Callable, Dict, Optional
+from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
@@ -62,13 +64,13 @@ class Session:
         self.active = False
         self.reason = ''
         self.exceptions = 0
-        self.last_step: Dict[str, Any] = {}
+        self.last_step: dict[str, Any] = {}
         self.revision = -1
         self._epoch = 0
         self._failing = False
         self._dry_run = live.snapshot.dry_run
         self._gate = threading.RLock()
-        self._logged: Dict[str, float] = {}
+        self._logged: dict[str, float] = {}
         self._lost = ''  # trouble that was logged last and is not over
         self._stack = ExitStack()
         try:
@@ -146,7 +148,7 @@ class Session:
         check_limits(parameters, self.spec)
         make_pruner(parameters, self.spec, self.spec.causal)
 
-    def facts(self) -> Dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """What diagnostics and status say; plain data."""
         return session_facts(self)
 
@@ -246,7 +248,7 @@ class Session:
             if velocity is not None:
                 self.publishers.twist(velocity, now, parameters.dry_run)
 
-    def _safe_action(self, dry_run: Optional[bool] = None) -> None:
+    def _safe_action(self, dry_run: bool | None = None) -> None:
         """Publish the watchdog action now (the gate is held)."""
         parameters, now = self.live.snapshot, self.now()
         joints, pose = self.inputs.measured(now, int(parameters.max_image_age * SECOND))

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quality of service of every topic, in one place, and the events that say it does not match.
 
 Works with the class names of Humble (``rclpy.qos_event``) and of newer releases.
 """
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
@@ -50,7 +52,7 @@ def latched() -> QoSProfile:
     return _profile(ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def subscription_events(topic: str, logger: Any, on_lost: Optional[Callable[[int], None]] = None
+def subscription_events(topic: str, logger: Any, on_lost: Callable[[int], None] | None = None
                         ) -> events.SubscriptionEventCallbacks:
     """Log publishers that cannot match; give ``on_lost`` the middleware's count of lost messages.
 

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """A process with ROS in it that SIGINT and SIGTERM end in order, not at once."""
+from collections.abc import Iterator
 from contextlib import contextmanager
 import os
 import signal
 import threading
-from typing import Iterator, List, Optional
 
 import rclpy
 from rclpy.signals import SignalHandlerOptions
@@ -12,7 +13,7 @@ from vla_pruner_ros.runtime.installed_files import process_environment
 
 
 @contextmanager
-def ros_process(args: Optional[List[str]] = None) -> Iterator[threading.Event]:
+def ros_process(args: list[str] | None = None) -> Iterator[threading.Event]:
     """Initialise rclpy and give an event that the first SIGINT or SIGTERM sets.
 
     rclpy's own handlers end the context at once: no safe action could be published and no

@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Collects what a session knows into plain data (JSON types) for diagnostics and status."""
 from collections import deque
-from typing import Any, Deque, Dict, Mapping, Tuple, TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any, TYPE_CHECKING
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import StepStats
@@ -13,7 +15,7 @@ if TYPE_CHECKING:  # no model code before the node is configured
 SECOND = 10**9
 
 
-def step_facts(tick: 'Tick', stats: StepStats, revision: int) -> Dict[str, Any]:
+def step_facts(tick: 'Tick', stats: StepStats, revision: int) -> dict[str, Any]:
     """Facts of one policy step; ``revision`` counts the parameter changes it has seen."""
     return {
         'stamp_ns': tick.observation.stamp_ns if tick.observation else 0,
@@ -34,7 +36,7 @@ def step_facts(tick: 'Tick', stats: StepStats, revision: int) -> Dict[str, Any]:
     }
 
 
-def session_facts(session: 'Session') -> Dict[str, Any]:
+def session_facts(session: 'Session') -> dict[str, Any]:
     """Everything about a configured policy."""
     parameters, now = session.live.snapshot, session.now()
     counts = session.runner.diagnostics()
@@ -69,9 +71,9 @@ class Window:
     def __init__(self, seconds: float = 10.0):
         """Look back ``seconds``."""
         self._span = int(seconds * SECOND)
-        self._samples: Deque[Tuple[int, Dict[str, float]]] = deque()
+        self._samples: deque[tuple[int, dict[str, float]]] = deque()
 
-    def growth(self, now_ns: int, counters: Mapping[str, float]) -> Tuple[Dict[str, float], float]:
+    def growth(self, now_ns: int, counters: Mapping[str, float]) -> tuple[dict[str, float], float]:
         """Return (counter -> increase, seconds it took) against the oldest sample kept."""
         if self._samples and now_ns < self._samples[-1][0]:
             self._samples.clear()
@@ -90,7 +92,7 @@ class Trends:
         """Start without history."""
         self._window = Window()
 
-    def add(self, facts: Dict[str, Any], session: 'Session') -> Dict[str, Any]:
+    def add(self, facts: dict[str, Any], session: 'Session') -> dict[str, Any]:
         """Return the facts with ``rate_hz`` and, per camera, loss, rate and publishers."""
         counters = {'steps': float(facts['steps'])}
         for role, camera in facts['cameras'].items():

@@ -1,5 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """Subscriptions of the policy node: callbacks store the newest message and nothing more."""
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.lifecycle import LifecycleNode
@@ -32,13 +33,13 @@ class Inputs:
         """Subscribe to everything."""
         self.cameras = parse_camera_topics(parameters.camera_topics, spec)
         #: role -> frames that the middleware knows it lost; None where it does not count them.
-        self.middleware_lost: Dict[str, Optional[int]] = {
+        self.middleware_lost: dict[str, int | None] = {
             camera.role: 0 for camera in self.cameras}
-        self._joints: Tuple[Optional[JointState], int] = (None, 0)  # newest and its arrival
-        self._pose: Tuple[Optional[PoseStamped], int] = (None, 0)
+        self._joints: tuple[JointState | None, int] = (None, 0)  # newest and its arrival
+        self._pose: tuple[PoseStamped | None, int] = (None, 0)
         self._node = node
         self._cache = cache
-        self._subscriptions: List[Any] = []
+        self._subscriptions: list[Any] = []
         for camera in self.cameras:
             self._camera(camera.role, camera.topic, camera.compressed)
         if parameters.joint_state_topic:
@@ -59,7 +60,7 @@ class Inputs:
         return self._node.count_publishers(topic)
 
     def measured(self, now_ns: int,
-                 age_ns: int) -> Tuple[Optional[JointState], Optional[PoseStamped]]:
+                 age_ns: int) -> tuple[JointState | None, PoseStamped | None]:
         """Newest joint state and pose, None where it arrived more than ``age_ns`` ago."""
         (joints, joints_ns), (pose, pose_ns) = self._joints, self._pose
         return (joints if abs(now_ns - joints_ns) <= age_ns else None,

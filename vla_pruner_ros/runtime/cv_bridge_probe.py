@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """cv_bridge where it is installed and proves itself; nobody is needed to configure it.
 
 cv_bridge exists only in ROS installations, and some combinations with OpenCV 5, NumPy 2 or
@@ -5,9 +6,10 @@ big-endian images are broken.  So each encoding is tried once on a tiny padded i
 cv_bridge only if every pixel comes out as ``image_decoding.py`` has it: images on a robot and in a
 replay elsewhere stay the same.  Knows nothing about compressed images.
 """
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from types import SimpleNamespace
-from typing import Any, Callable, Optional
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ _PADDING = 3  # bytes after each row of the trial image
 
 
 @lru_cache(maxsize=1)
-def cv_bridge() -> Optional[Any]:
+def cv_bridge() -> Any | None:
     """Return a ``CvBridge``, or None where it is missing or cannot be imported."""
     try:
         from cv_bridge import CvBridge
@@ -26,9 +28,9 @@ def cv_bridge() -> Optional[Any]:
         return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def converter(encoding: str, reference: Callable[[Any], np.ndarray]
-              ) -> Optional[Callable[[Any], np.ndarray]]:
+              ) -> Callable[[Any], np.ndarray] | None:
     """Return cv_bridge's conversion of ``encoding`` to (H, W, 3) RGB, or None if it is no use.
 
     Args:

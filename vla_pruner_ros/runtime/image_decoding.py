@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sensor_msgs Image / CompressedImage -> (H, W, 3) uint8 RGB, contiguous.
 
 One converter for live messages and bags, so that both give the same pixels on every machine.
@@ -7,7 +8,7 @@ otherwise.  OpenCV, imported when first needed, converts YUV and Bayer images an
 PNG.
 Messages are read by attribute: rclpy and rosbags objects both work.
 """
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class _Layout(NamedTuple):
 # OpenCV names a Bayer pattern by its second row and column, ROS by its first two pixels.
 _BAYER = {'rggb': 'BayerBG2RGB', 'bggr': 'BayerRG2RGB', 'gbrg': 'BayerGR2RGB',
           'grbg': 'BayerGB2RGB'}
-_PACKED: Dict[str, _Layout] = {
+_PACKED: dict[str, _Layout] = {
     'mono8': _Layout(1, 1, 'grey'), '8UC1': _Layout(1, 1, 'grey'), 'mono16': _Layout(2, 1, 'grey'),
     'yuv422': _Layout(1, 2, 'YUV2RGB_UYVY'), 'uyvy': _Layout(1, 2, 'YUV2RGB_UYVY'),
     'yuv422_yuy2': _Layout(1, 2, 'YUV2RGB_YUY2'), 'yuyv': _Layout(1, 2, 'YUV2RGB_YUY2'),
@@ -75,7 +76,7 @@ def to_rgb(message: Any) -> np.ndarray:
     return _unpack(message, rows) if bridge is None else bridge(message)
 
 
-def _unpack(message: Any, rows: Optional[np.ndarray] = None) -> np.ndarray:
+def _unpack(message: Any, rows: np.ndarray | None = None) -> np.ndarray:
     """Pixels of a packed encoding whose size and length were checked."""
     encoding, height, width = str(message.encoding), int(message.height), int(message.width)
     layout = _PACKED[encoding]
@@ -150,7 +151,7 @@ def _convert(pixels: np.ndarray, conversion: str, encoding: str) -> np.ndarray:
         return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels),
                                        getattr(cv2, f'COLOR_{conversion}')))
     except cv2.error as error:
-        size: Tuple[int, ...] = pixels.shape[:2]
+        size: tuple[int, ...] = pixels.shape[:2]
         raise InputError('undecodable_image', f'{encoding} image of {size[1]} x {size[0]} cannot '
                                               f'be converted: {error}') from error
 

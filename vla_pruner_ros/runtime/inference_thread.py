@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one thread that runs the model.
 
 Loading, warm-up, steps and freeing all happen here, never in the executor: OpenMP and CUDA keep
 state per thread, and callbacks must not wait for a model.  Knows neither ROS nor models.
 """
+from collections.abc import Callable
 from concurrent.futures import Future
 import threading
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any
 
 Step = Callable[[], None]
 
@@ -25,15 +27,15 @@ class Worker:
         self.wake = wake
         self._on_error = on_error
         self._condition = threading.Condition()
-        self._jobs: List[Tuple['Future[Any]', Callable[[], Any]]] = []
-        self._step: Optional[Step] = None
+        self._jobs: list[tuple[Future[Any], Callable[[], Any]]] = []
+        self._step: Step | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
     def call(self, job: Callable[[], Any]) -> Any:
         """Run ``job`` on the thread and return its result, or raise what it raised."""
-        future: 'Future[Any]' = Future()
+        future: Future[Any] = Future()
         with self._condition:
             if self._closed:
                 raise RuntimeError('the inference thread has ended')
@@ -42,7 +44,7 @@ class Worker:
         self.wake()
         return future.result()
 
-    def repeat(self, step: Optional[Step]) -> None:
+    def repeat(self, step: Step | None) -> None:
         """Run ``step`` again and again (it blocks until there is work); None = idle."""
         with self._condition:
             self._step = step

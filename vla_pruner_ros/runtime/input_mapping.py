@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration text -> where each camera image and each state value of a policy comes from.
 
 Knows the little languages of the parameters ``camera_topics`` and ``state_sources``; does not know
 messages, ages or topics beyond their names.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
-from typing import Dict, Optional, Sequence, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
@@ -46,13 +47,13 @@ class StateSource:
 
 
 def parse_camera_topics(entries: Sequence[str],
-                        spec: Optional[PolicySpec] = None) -> Tuple[CameraTopic, ...]:
+                        spec: PolicySpec | None = None) -> tuple[CameraTopic, ...]:
     """Read ``camera_topics``; with a ``spec``, in its camera order and complete.
 
     Raises:
         ConfigError: an entry is not 'role=topic', a role comes twice, is unknown or is missing.
     """
-    found: Dict[str, CameraTopic] = {}
+    found: dict[str, CameraTopic] = {}
     for entry in entries:
         role, equals, topic = (part.strip() for part in entry.partition('='))
         topic, at, transport = topic.partition('@')
@@ -75,7 +76,7 @@ def parse_camera_topics(entries: Sequence[str],
     return tuple(found[role] for role in wanted)
 
 
-def parse_state_sources(entries: Sequence[str], spec: PolicySpec) -> Tuple[StateSource, ...]:
+def parse_state_sources(entries: Sequence[str], spec: PolicySpec) -> tuple[StateSource, ...]:
     """Read ``state_sources``, in the order of the policy's state names.
 
     A state name without an entry gets its default: the pose for ``x``, ``ee_x`` and their like,
@@ -84,7 +85,7 @@ def parse_state_sources(entries: Sequence[str], spec: PolicySpec) -> Tuple[State
     Raises:
         ConfigError: bad text, a state name the policy does not have, or one that comes twice.
     """
-    given: Dict[str, StateSource] = {}
+    given: dict[str, StateSource] = {}
     for entry in entries:
         name, equals, text = (part.strip() for part in entry.partition('='))
         if not equals or name not in spec.state_names:
@@ -97,7 +98,7 @@ def parse_state_sources(entries: Sequence[str], spec: PolicySpec) -> Tuple[State
                  for name in spec.state_names)
 
 
-def state_sources(parameters: Parameters, spec: PolicySpec) -> Tuple[StateSource, ...]:
+def state_sources(parameters: Parameters, spec: PolicySpec) -> tuple[StateSource, ...]:
     """State sources of a policy, checked against the topics that are configured.
 
     Raises:

@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the shipped configuration lies, and the process environment that goes with it.
 
 The same files are found from a source tree (also ``colcon build --symlink-install`` and editable
 installs), from a colcon install space, and from a pip install.  No ROS import.
 """
+from collections.abc import Iterator, Mapping
 import os
 from pathlib import Path
 import sys
-from typing import Dict, Iterator, Mapping, Optional
 
 from vla_pruner_ros.core.errors import ConfigError
 
@@ -44,19 +45,19 @@ def shipped_file(relative: str) -> Path:
                       + ', '.join(str(place) for place in places))
 
 
-def dds_chosen(environ: Optional[Mapping[str, str]] = None) -> bool:
+def dds_chosen(environ: Mapping[str, str] | None = None) -> bool:
     """Whether this process was started with a transport setting of Fast DDS, ours or another."""
     environ = os.environ if environ is None else environ
     return any(name in environ for name in _DDS_CHOICES)
 
 
-def process_environment(environ: Optional[Mapping[str, str]] = None) -> Dict[str, str]:
+def process_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return what a process that sends or receives images needs in addition to ``environ``.
 
     A user's own choice of transport, middleware or OpenMP policy is left alone.
     """
     environ = os.environ if environ is None else environ
-    extra: Dict[str, str] = {}
+    extra: dict[str, str] = {}
     if 'OMP_WAIT_POLICY' not in environ:
         # Spinning OpenMP threads take the cores from the ROS threads of the same process.
         extra['OMP_WAIT_POLICY'] = 'PASSIVE'

@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small containers of newest messages: stamps, time-ordered values, and lost-frame estimates.
 
 Times are nanoseconds.  Nothing here is thread-safe; ``observation_cache.py`` holds the lock.
 """
 from collections import deque
-from typing import Any, Deque, Generic, Optional, Tuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar('T')
-Pose = Tuple[Tuple[float, float, float], Tuple[float, float, float, float]]
+Pose = tuple[tuple[float, float, float], tuple[float, float, float, float]]
 
 HISTORY = 256  # samples: half a second of a 500 Hz joint stream
 WINDOW = 64  # frame periods that the expected rate is taken from
@@ -26,7 +27,7 @@ class History(Generic[T]):
 
     def __init__(self) -> None:
         """Start empty."""
-        self._items: Deque[Tuple[int, T]] = deque(maxlen=HISTORY)
+        self._items: deque[tuple[int, T]] = deque(maxlen=HISTORY)
 
     def put(self, stamp_ns: int, value: T) -> None:
         """Append; a value that is not newer than the newest is ignored."""
@@ -34,13 +35,13 @@ class History(Generic[T]):
             self._items.append((stamp_ns, value))
 
     @property
-    def newest_ns(self) -> Optional[int]:
+    def newest_ns(self) -> int | None:
         """Stamp of the newest value."""
         return self._items[-1][0] if self._items else None
 
-    def nearest(self, stamp_ns: int) -> Optional[Tuple[int, T]]:
+    def nearest(self, stamp_ns: int) -> tuple[int, T] | None:
         """The value whose stamp is closest to ``stamp_ns``."""
-        best: Optional[Tuple[int, T]] = None
+        best: tuple[int, T] | None = None
         for item in reversed(self._items):
             if best is not None and abs(item[0] - stamp_ns) >= abs(best[0] - stamp_ns):
                 break
@@ -64,11 +65,11 @@ class FrameLoss:
         """Start without frames."""
         self.received = 0
         self.lost = 0
-        self._last: Optional[int] = None
-        self._periods: Deque[int] = deque(maxlen=WINDOW)
+        self._last: int | None = None
+        self._periods: deque[int] = deque(maxlen=WINDOW)
 
     @property
-    def period_ns(self) -> Optional[int]:
+    def period_ns(self) -> int | None:
         """Expected period; None until enough frames were seen."""
         if len(self._periods) < MIN_PERIODS:
             return None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Newest messages in, one complete observation out.
 
 Callbacks of any thread ``put`` messages; one inference thread ``take``s.  The newest frame wins, a
@@ -9,7 +10,7 @@ time.  This file knows no ROS: messages are read by attribute.
 from collections import Counter
 from dataclasses import dataclass
 import threading
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -42,9 +43,9 @@ class Take:
         message: one sentence for the log where a frame could not be decoded.
     """
 
-    observation: Optional[Observation]
+    observation: Observation | None
     reason: str = ''
-    resets: Tuple[str, ...] = ()
+    resets: tuple[str, ...] = ()
     message: str = ''
 
 
@@ -53,8 +54,8 @@ class _Camera:
 
     def __init__(self) -> None:
         self.message: Any = None  # None: never seen, used up, or broken
-        self.stamp_ns: Optional[int] = None  # of the newest frame, used or not
-        self.shape: Optional[Tuple[int, ...]] = None
+        self.stamp_ns: int | None = None  # of the newest frame, used or not
+        self.shape: tuple[int, ...] | None = None
         self.skipped = 0  # never used, because a newer one came or no step was due
         self.loss = FrameLoss()
 
@@ -72,8 +73,8 @@ class ObservationCache:
 
     def __init__(self, spec: PolicySpec, parameters: Parameters):
         self.spec = spec
-        self.drops: 'Counter[str]' = Counter()
-        self.warnings: 'Counter[str]' = Counter()
+        self.drops: Counter[str] = Counter()
+        self.warnings: Counter[str] = Counter()
         self._parameters = parameters
         self._condition = threading.Condition()
         self._news = False
@@ -82,11 +83,11 @@ class ObservationCache:
                                    bool(parameters.pose_topic))
         self._instruction = ''
         self._instruction_refusal = 'no_instruction'
-        self._resets: List[str] = []
-        self._last_now: Optional[int] = None
-        self._last_stamp: Optional[int] = None
+        self._resets: list[str] = []
+        self._last_now: int | None = None
+        self._last_stamp: int | None = None
         self._last_instruction = ''
-        self._last_drop: Tuple[Any, ...] = ()
+        self._last_drop: tuple[Any, ...] = ()
         if parameters.instruction:
             self.put_instruction(parameters.instruction, 0)
 
@@ -172,7 +173,7 @@ class ObservationCache:
         with self._condition:
             self._notify()
 
-    def cameras(self) -> Dict[str, Dict[str, float]]:
+    def cameras(self) -> dict[str, dict[str, float]]:
         """Per camera: frames received, skipped, lost (estimate), expected Hz (0 = unknown)."""
         with self._condition:
             return {role: {'received': one.loss.received, 'skipped': one.skipped,
@@ -180,7 +181,7 @@ class ObservationCache:
                            'rate_hz': SECOND / one.loss.period_ns if one.loss.period_ns else 0.0}
                     for role, one in self._cameras.items()}
 
-    def counts(self) -> Tuple[Dict[str, int], Dict[str, int]]:
+    def counts(self) -> tuple[dict[str, int], dict[str, int]]:
         """Copies of ``drops`` and ``warnings``."""
         with self._condition:
             return dict(self.drops), dict(self.warnings)
@@ -204,7 +205,7 @@ class ObservationCache:
             if reason:
                 self._count(reason, tuple(stamp for _, stamp in frames.values()))
                 return Take(None, reason)
-        images: Dict[str, np.ndarray] = {}
+        images: dict[str, np.ndarray] = {}
         for role, (message, _) in frames.items():
             try:
                 images[role] = to_rgb(message)
@@ -216,11 +217,11 @@ class ObservationCache:
 
     # everything below runs under the lock, except where said otherwise
 
-    def _examine(self, now_ns: int, interval_ns: int) -> Tuple[str, Any, Any, int]:
+    def _examine(self, now_ns: int, interval_ns: int) -> tuple[str, Any, Any, int]:
         """Say why no step is possible (or ''), and the state and pose that fit the frames."""
         limits = self._parameters
         age_limit = int(limits.max_image_age * SECOND)
-        nothing: Tuple[Any, Any, int] = (None, None, 0)
+        nothing: tuple[Any, Any, int] = (None, None, 0)
         stamps = [one.stamp_ns for one in self._cameras.values() if one.stamp_ns is not None]
         if limits.lock_step and stamps:
             now_ns = max(stamps)  # physics waits for the policy: only ages between messages count
@@ -252,7 +253,7 @@ class ObservationCache:
             return received_ns
         return stamp
 
-    def _is_old(self, newest: Optional[int], stamp: int, stream: str) -> bool:
+    def _is_old(self, newest: int | None, stamp: int, stream: str) -> bool:
         """Handle stamps that do not grow; True = do not use this message."""
         if newest is None or stamp > newest:
             return False
@@ -279,7 +280,7 @@ class ObservationCache:
         self._news = True
         self._condition.notify_all()
 
-    def _count(self, reason: str, frames: Tuple[Any, ...]) -> None:
+    def _count(self, reason: str, frames: tuple[Any, ...]) -> None:
         """Count a refused set of frames once, however often it is asked for."""
         if reason not in WAITING and (reason, frames) != self._last_drop:
             self.drops[reason] += 1
@@ -295,8 +296,8 @@ class ObservationCache:
                 self._cameras[role].message = None
         return Take(None, reason, message=f'camera {role!r}: {error}')
 
-    def _used(self, images: Dict[str, np.ndarray], frames: Dict[str, Tuple[Any, Optional[int]]],
-              stamp_ns: int, instruction: str) -> Tuple[str, ...]:
+    def _used(self, images: dict[str, np.ndarray], frames: dict[str, tuple[Any, int | None]],
+              stamp_ns: int, instruction: str) -> tuple[str, ...]:
         """Mark frames as used and close the list of resets."""
         for role, (message, _) in frames.items():
             camera = self._cameras[role]

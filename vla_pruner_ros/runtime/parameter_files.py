@@ -1,14 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameter table as files: YAML read and written, the documentation's tables, ``--set``.
 
 Reads the YAML files of the node as they are (``/**: ros__parameters:``) and flat ``name: value``
 ones; writes ``config/pruned_policy.yaml`` and the tables of the documentation, so that neither can
 differ from the table in core/parameter_table.py.  No ROS import.
 """
+from collections.abc import Mapping, Sequence
 from dataclasses import Field
 import json
 from pathlib import Path
 import textwrap
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 import yaml
 
@@ -37,8 +39,8 @@ HEADING = """\
 # ---- reading
 
 
-def load_parameters(path: Optional[Path], settings: Sequence[str] = (),
-                    base: Optional[Parameters] = None) -> Parameters:
+def load_parameters(path: Path | None, settings: Sequence[str] = (),
+                    base: Parameters | None = None) -> Parameters:
     """Defaults, then the file, then the settings.
 
     Args:
@@ -58,7 +60,7 @@ def load_parameters(path: Optional[Path], settings: Sequence[str] = (),
     return result.changed(dict(parse_setting(text) for text in settings))
 
 
-def read_file(path: Path) -> Dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
     """Parameter name -> value of a YAML file.
 
     Raises:
@@ -123,7 +125,7 @@ def yaml_value(value: Any) -> str:
     return repr(value)
 
 
-def entry(spec: 'Field[Any]') -> List[str]:
+def entry(spec: 'Field[Any]') -> list[str]:
     """Comment and value of one parameter."""
     words = f'{spec.metadata["doc"]} Accepted: {accepted(spec)}.'
     words += ' Live.' if spec.metadata['live'] else ''
@@ -135,7 +137,7 @@ def entry(spec: 'Field[Any]') -> List[str]:
 
 def render() -> str:
     """The whole file."""
-    lines: List[str] = []
+    lines: list[str] = []
     for group in GROUPS:
         lines += ['', f'    # ---- {group} ----']
         for spec in table():
@@ -146,7 +148,7 @@ def render() -> str:
 
 def markdown() -> str:
     """One table per group; a dot marks parameters that may change while the policy runs."""
-    lines: List[str] = []
+    lines: list[str] = []
     for group in GROUPS:
         lines += [f'**{group}**', '', '| parameter | default | live | what it does | accepted |',
                   '|---|---|---|---|---|']

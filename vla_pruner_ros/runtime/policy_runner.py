@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages in, commands out: what the node and the replay both drive.
 
 One call of ``tick`` is: newest observation -> resets -> policy step -> safety -> command.
@@ -5,10 +6,11 @@ Whatever goes wrong becomes a counted reason, so a caller needs no error handlin
 ``tick`` belongs to one inference thread; ``update``, ``reset`` and everything on ``cache`` may be
 called from any thread and takes effect at the next tick.
 """
+from collections.abc import Callable
 from dataclasses import dataclass
 import threading
 import traceback
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any
 
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.control_step import PolicyEngine
@@ -39,12 +41,12 @@ class Tick:
     """
 
     reason: str
-    chunk: Optional[ActionChunk] = None
-    command: Optional[Command] = None
-    full: Optional[Command] = None
-    stats: Optional[StepStats] = None
-    observation: Optional[Observation] = None
-    resets: Tuple[str, ...] = ()
+    chunk: ActionChunk | None = None
+    command: Command | None = None
+    full: Command | None = None
+    stats: StepStats | None = None
+    observation: Observation | None = None
+    resets: tuple[str, ...] = ()
     message: str = ''
 
 
@@ -67,8 +69,8 @@ class PolicyRunner:
         self.commands = CommandBuilder(backend.spec, parameters)
         self.engine = PolicyEngine(backend, parameters)
         self._lock = threading.Lock()
-        self._next_parameters: Optional[Parameters] = None
-        self._requested: List[str] = []
+        self._next_parameters: Parameters | None = None
+        self._requested: list[str] = []
 
     def warm_up(self) -> None:
         """Run the policy once on made-up input: the first run is always a slow one."""
@@ -95,13 +97,13 @@ class PolicyRunner:
         self.cache.clear()
         self.reset('activation')
 
-    def diagnostics(self) -> Dict[str, Any]:
+    def diagnostics(self) -> dict[str, Any]:
         """All counts as plain data: counters, resets, drops and warnings by reason, cameras."""
         drops, warnings = self.cache.counts()
         return {**self.counters.snapshot(), 'resets': dict(self.engine.resets), 'drops': drops,
                 'warnings': warnings, 'cameras': self.cache.cameras()}
 
-    def tick(self, now_ns: int, clock: Optional[Callable[[], int]] = None) -> Tick:
+    def tick(self, now_ns: int, clock: Callable[[], int] | None = None) -> Tick:
         """Answer the newest observation, if there is one that is due.
 
         Args:
@@ -124,7 +126,7 @@ class PolicyRunner:
         except Exception as error:  # a robot's node must outlive whatever a policy raises
             return self._failed(error, take.observation, resets)
 
-    def _begin(self) -> Tuple[str, ...]:
+    def _begin(self) -> tuple[str, ...]:
         with self._lock:
             parameters, self._next_parameters = self._next_parameters, None
             requested = tuple(self._requested)
@@ -133,11 +135,11 @@ class PolicyRunner:
             self.commands.update(parameters)
         return requested
 
-    def _forget(self, requested: Tuple[str, ...]) -> None:
+    def _forget(self, requested: tuple[str, ...]) -> None:
         with self._lock:
             del self._requested[:len(requested)]
 
-    def _interval_ns(self, requested: Tuple[str, ...]) -> int:
+    def _interval_ns(self, requested: tuple[str, ...]) -> int:
         """Time after an observation in which none is due: the executed part of its chunk."""
         if self.parameters.lock_step or requested:
             return 0
@@ -145,7 +147,7 @@ class PolicyRunner:
         steps = min(self.parameters.execution_horizon, self.spec.action_horizon) - 0.25
         return round(steps * self.spec.control_dt * SECOND)
 
-    def _answer(self, observation: Observation, resets: Tuple[str, ...],
+    def _answer(self, observation: Observation, resets: tuple[str, ...],
                 clock: Callable[[], int]) -> Tick:
         chunk, stats = self.engine.step(observation)
         self.counters.step(stats)
@@ -156,7 +158,7 @@ class PolicyRunner:
         return Tick(reason, chunk, command, full, stats, observation, resets)
 
     def _failed(self, error: Exception, observation: Observation,
-                resets: Tuple[str, ...]) -> Tick:
+                resets: tuple[str, ...]) -> Tick:
         reason, message = 'internal_error', str(error)
         if isinstance(error, InputError):
             reason = error.reason

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single numbers of an end-effector pose, as policies want them.
 
 Besides position and quaternion: the rotation vector ``rx ry rz`` (axis times angle, the
@@ -6,7 +7,6 @@ quaternion is taken as published), and ``roll pitch yaw`` (rotations about the f
 axes, in that order).
 """
 import math
-from typing import Tuple
 
 from vla_pruner_ros.runtime.message_history import Pose
 
@@ -25,7 +25,7 @@ def pose_field(pose: Pose, field: str) -> float:
     return (pose[0] + pose[1])[STORED.index(field)]
 
 
-def rotation_vector(turn: Tuple[float, float, float, float]) -> Tuple[float, float, float]:
+def rotation_vector(turn: tuple[float, float, float, float]) -> tuple[float, float, float]:
     """Axis times angle (radians) of a unit quaternion x y z w."""
     x, y, z, w = turn
     sine = math.sqrt(x * x + y * y + z * z)
@@ -34,7 +34,7 @@ def rotation_vector(turn: Tuple[float, float, float, float]) -> Tuple[float, flo
     return x * factor, y * factor, z * factor
 
 
-def angles(turn: Tuple[float, float, float, float]) -> Tuple[float, float, float]:
+def angles(turn: tuple[float, float, float, float]) -> tuple[float, float, float]:
     """Roll, pitch and yaw (radians) of a unit quaternion x y z w."""
     x, y, z, w = turn
     return (math.atan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y)),

@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Progress on standard error: a line that rewrites itself on a terminal, few lines elsewhere."""
 import sys
 import time
-from typing import Optional, TextIO
+from typing import TextIO
 
 INTERVAL = 0.2  # seconds between rewrites on a terminal
 
@@ -15,7 +16,7 @@ class Progress:
         stream: where to write; None = standard error.
     """
 
-    def __init__(self, label: str, total: float, stream: Optional[TextIO] = None):
+    def __init__(self, label: str, total: float, stream: TextIO | None = None):
         self._label = label
         self._total = max(total, 1e-9)
         self._stream = stream or sys.stderr

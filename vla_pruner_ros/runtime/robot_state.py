@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proprioception: joint and pose streams -> the policy's state vector at one moment.
 
 The sample nearest to the image's stamp is taken; what is missing, old or not finite is a named
 reason.  Not thread-safe; ``observation_cache.py`` holds the lock.
 """
+from collections.abc import Iterable, Sequence
 import math
-from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -27,19 +29,19 @@ class StateStreams:
 
     def __init__(self, spec: PolicySpec, sources: Sequence[StateSource], has_pose: bool):
         self._sources = tuple(sources)
-        self._joints: Dict[str, History[float]] = {
+        self._joints: dict[str, History[float]] = {
             source.key: History() for source in sources if source.kind == 'joint'}
         self._poses: History[Pose] = History()
         # Without a pose topic end-effector chunks stay relative (timed_targets.py says so).
         self._needs_pose = any(source.kind == 'pose' for source in sources) or (
             has_pose and spec.action_kind == 'ee_delta')
 
-    def joints_in(self, message: Any) -> Dict[str, float]:
+    def joints_in(self, message: Any) -> dict[str, float]:
         """Positions of the joints that are needed; names without a position are ignored."""
         positions = dict(zip(message.name, message.position))
         return {name: float(positions[name]) for name in self._joints if name in positions}
 
-    def put_joints(self, stamp_ns: int, values: Dict[str, float]) -> None:
+    def put_joints(self, stamp_ns: int, values: dict[str, float]) -> None:
         """Keep positions."""
         for name, value in values.items():
             self._joints[name].put(stamp_ns, value)
@@ -51,11 +53,11 @@ class StateStreams:
                                    (float(turn.x), float(turn.y), float(turn.z), float(turn.w))))
 
     @property
-    def newest_pose(self) -> Optional[int]:
+    def newest_pose(self) -> int | None:
         """Stamp of the newest pose."""
         return self._poses.newest_ns
 
-    def newest_joint(self, names: Iterable[str]) -> Optional[int]:
+    def newest_joint(self, names: Iterable[str]) -> int | None:
         """Newest stamp of these joints: two drivers on one topic need not agree in time."""
         stamps = [self._joints[name].newest_ns for name in names]
         return max((one for one in stamps if one is not None), default=None)
@@ -78,9 +80,9 @@ class StateStreams:
             one.clear()
 
     def at(self, stamp_ns: int, now_ns: int, age_limit: int,
-           skew: int) -> Tuple[str, Optional[np.ndarray], Optional[Pose]]:
+           skew: int) -> tuple[str, np.ndarray | None, Pose | None]:
         """Return (reason or '', state (D,) float64, pose) for an image taken at ``stamp_ns``."""
-        pose: Optional[Pose] = None
+        pose: Pose | None = None
         if self._needs_pose:
             reason, pose = _pick(self._poses, 'pose', stamp_ns, now_ns, age_limit, skew)
             if reason:
@@ -111,7 +113,7 @@ class StateStreams:
 
 
 def _pick(history: 'History[Any]', stream: str, stamp_ns: int, now_ns: int, age_limit: int,
-          skew: int) -> Tuple[str, Any]:
+          skew: int) -> tuple[str, Any]:
     """Nearest sample, or the reason why there is none that fits."""
     item = history.nearest(stamp_ns)
     newest = history.newest_ns

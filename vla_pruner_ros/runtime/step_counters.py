@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happened so far, for diagnostics and reports: counts by reason, rolling stage medians."""
 from collections import Counter, deque
 from statistics import median
 import threading
-from typing import Any, Deque, Dict
+from typing import Any
 
 from vla_pruner_ros.core.types import StepStats
 
@@ -17,11 +18,11 @@ class Counters:
         self._lock = threading.Lock()
         self.steps = 0
         self.reused = 0
-        self.failures: 'Counter[str]' = Counter()
-        self.limited: 'Counter[str]' = Counter()
-        self.reuse_reasons: 'Counter[str]' = Counter()
-        self.unpruned_reasons: 'Counter[str]' = Counter()
-        self._stages: Dict[str, Deque[float]] = {}
+        self.failures: Counter[str] = Counter()
+        self.limited: Counter[str] = Counter()
+        self.reuse_reasons: Counter[str] = Counter()
+        self.unpruned_reasons: Counter[str] = Counter()
+        self._stages: dict[str, deque[float]] = {}
 
     def step(self, stats: StepStats) -> None:
         """Count one answered step."""
@@ -42,12 +43,12 @@ class Counters:
         with self._lock:
             self.failures[reason] += 1
 
-    def stages_ms(self) -> Dict[str, float]:
+    def stages_ms(self) -> dict[str, float]:
         """Rolling median milliseconds per stage, over model runs only."""
         with self._lock:
             return {name: median(values) for name, values in self._stages.items()}
 
-    def snapshot(self) -> Dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """All counts as plain dictionaries (JSON)."""
         stages = self.stages_ms()
         with self._lock:

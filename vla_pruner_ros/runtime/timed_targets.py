@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Action chunks -> numeric robot commands: poses or joint positions with times, and the gripper.
 
 Knows units, integration and time; does not know ROS messages.  A command's rows are points with
@@ -6,7 +7,6 @@ strictly increasing times; action row i of a chunk moves from ``stamp + i * dt``
 """
 from dataclasses import dataclass, replace
 import math
-from typing import Optional, Tuple, Union
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class EndEffectorCommand:
 
     poses: np.ndarray
     times_ns: np.ndarray
-    gripper: Optional[np.ndarray]
+    gripper: np.ndarray | None
     stamp_ns: int
     absolute: bool = True
 
@@ -69,10 +69,10 @@ class JointCommand:
         stamp_ns: time of the observation.
     """
 
-    names: Tuple[str, ...]
+    names: tuple[str, ...]
     positions: np.ndarray
     times_ns: np.ndarray
-    gripper: Optional[np.ndarray]
+    gripper: np.ndarray | None
     stamp_ns: int
 
     @property
@@ -81,7 +81,7 @@ class JointCommand:
         return self.positions
 
 
-Command = Union[EndEffectorCommand, JointCommand]
+Command = EndEffectorCommand | JointCommand
 
 
 class CommandBuilder:
@@ -98,8 +98,8 @@ class CommandBuilder:
     def __init__(self, spec: PolicySpec, parameters: Parameters):
         self.spec = spec
         self._parameters = parameters
-        self._open: Optional[bool] = None
-        self._position: Optional[float] = None  # of a continuous gripper
+        self._open: bool | None = None
+        self._position: float | None = None  # of a continuous gripper
         self._columns = [column for column in range(len(spec.action_names))
                          if column != spec.gripper_index]
         names = parameters.joint_names or tuple(spec.action_names[i] for i in self._columns)
@@ -132,7 +132,7 @@ class CommandBuilder:
             gripper = np.concatenate([[before], gripper])
         return EndEffectorCommand(poses, times, gripper, stamp, observation.pose is not None)
 
-    def _gripper(self, actions: np.ndarray) -> Tuple[float, Optional[np.ndarray]]:
+    def _gripper(self, actions: np.ndarray) -> tuple[float, np.ndarray | None]:
         """(position before row 0, positions (H,)); the state after the executed rows is kept."""
         spec, limits = self.spec, self._parameters
         if spec.gripper_index is None:
@@ -162,7 +162,7 @@ class CommandBuilder:
 
 
 def trim(command: Command, now_ns: int, period: float,
-         lock_step: bool = False) -> Tuple[Optional[Command], str]:
+         lock_step: bool = False) -> tuple[Command | None, str]:
     """Drop points that are past, so that a controller never starts in the middle of a segment.
 
     The first point kept lies at least ``period`` seconds (of the controller) ahead of ``now_ns``.
@@ -183,7 +183,7 @@ def trim(command: Command, now_ns: int, period: float,
                    gripper=gripper), ''
 
 
-def integrate(deltas: np.ndarray, pose: Optional[Tuple[Tuple[float, ...], Tuple[float, ...]]]
+def integrate(deltas: np.ndarray, pose: tuple[tuple[float, ...], tuple[float, ...]] | None
               ) -> np.ndarray:
     """Poses (H + 1, 7) from end-effector deltas (H, 3 or 6) in the base frame.
 

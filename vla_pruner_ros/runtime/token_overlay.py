@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws which visual tokens were kept over the camera image.
 
 Dropped patches are dimmed and greyed, kept ones stay as they are and get a thin frame, so that one
 look says what the policy saw.  Assumes that the policy sees the whole image (resized, not
 cropped).
 """
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The velocity that the current command asks for at a given time.
 
 A velocity controller wants fresh commands at 20 Hz or more, a policy answers a few times a
@@ -5,7 +6,6 @@ second: in between the segments of its last command are played by the clock.  Af
 few zeros are sent, then nothing, so that other sources may command the robot.
 """
 import threading
-from typing import Optional
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class TwistStream:
             self._twists = np.zeros((0, 6))
             self._zeros = 0
 
-    def at(self, now_ns: int) -> Optional[np.ndarray]:
+    def at(self, now_ns: int) -> np.ndarray | None:
         """Velocity (6,) in m/s and rad/s at ``now_ns``; None when nothing is to be sent."""
         with self._lock:
             if len(self._twists):

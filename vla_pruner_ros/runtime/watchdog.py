@@ -1,5 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
 """Notices that the policy fell silent.  Pure logic; the node owns clock, timer and action."""
-from typing import Optional
 
 
 class Watchdog:
@@ -9,7 +9,7 @@ class Watchdog:
         """Start disarmed."""
         self.trips = 0
         self.tripped = False
-        self._last_ns: Optional[int] = None
+        self._last_ns: int | None = None
 
     @property
     def armed(self) -> bool:

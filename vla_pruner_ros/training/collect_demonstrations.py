@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Demonstrations from scripted experts.
 
 ``python -m vla_pruner_ros.training.collect_demonstrations``
@@ -12,9 +13,9 @@ which ``--around-grasp`` stores every frame.
 One shard is ``TASK-SEED.npy`` (images, uint8) and ``TASK-SEED.npz`` (everything else).
 """
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 import time
-from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -34,7 +35,7 @@ NOISE_MEMORY = 0.5  # per control step
 
 
 def record_episode(robot: Robot, seed: int, image_every: int = IMAGE_EVERY,
-                   around_grasp: int = 0) -> List[Dict[str, np.ndarray]]:
+                   around_grasp: int = 0) -> list[dict[str, np.ndarray]]:
     """One demonstration.
 
     Args:
@@ -58,8 +59,8 @@ def record_episode(robot: Robot, seed: int, image_every: int = IMAGE_EVERY,
     scale = rng.choice(NOISE_OF_TASK.get(robot.task.name, NOISE_SCALES))
     noise = np.zeros(4)
     phase = int(rng.integers(image_every))
-    rows: List[Dict[str, np.ndarray]] = []
-    labels: List[np.ndarray] = []
+    rows: list[dict[str, np.ndarray]] = []
+    labels: list[np.ndarray] = []
     remaining = AFTER_SUCCESS
     limit = robot.task.step_limit  # also counts after success
     while remaining and not robot.truncated and robot.step_count < limit:
@@ -83,7 +84,7 @@ def record_episode(robot: Robot, seed: int, image_every: int = IMAGE_EVERY,
 
 
 def collect(task: str, episodes: int, first_seed: int, folder: Path,
-            image_every: int = IMAGE_EVERY, around_grasp: int = 0) -> Dict[str, float]:
+            image_every: int = IMAGE_EVERY, around_grasp: int = 0) -> dict[str, float]:
     """Write one shard; return its counts and speed.  Arguments as for ``record_episode``.
 
     Raises:
@@ -99,7 +100,7 @@ def collect(task: str, episodes: int, first_seed: int, folder: Path,
     images = np.lib.format.open_memmap(  # sparse: only written pages take space
         f'{shard}.npy', mode='w+', dtype=np.uint8,
         shape=(limit, len(robot.cameras), 224, 224, 3))
-    columns: Dict[str, List[np.ndarray]] = {}
+    columns: dict[str, list[np.ndarray]] = {}
     started, solved, frames = time.time(), 0, 0
     for seed in range(first_seed, first_seed + episodes):
         rows = record_episode(robot, seed, image_every, around_grasp)
@@ -121,7 +122,7 @@ def collect(task: str, episodes: int, first_seed: int, folder: Path,
             'seconds': round(time.time() - started, 1)}
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--tasks', nargs='+', default=list(TASKS), choices=list(TASKS))

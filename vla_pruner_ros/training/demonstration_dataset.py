@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Demonstration shards as training batches.
 
 Images stay on disk (memory-mapped); everything else is in memory.  All instructions of one batch
 have the same number of words, so no sequence is ever padded and training equals inference.
 """
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -54,9 +55,9 @@ class Demonstrations:
 
     def __init__(self, folder: Path, tasks: Sequence[str]):
         self.tasks = tuple(tasks)
-        self.images: Dict[str, List[np.ndarray]] = {}
-        self.columns: Dict[str, Dict[str, np.ndarray]] = {}
-        self._by_length: Dict[Tuple[str, bool], Dict[int, np.ndarray]] = {}
+        self.images: dict[str, list[np.ndarray]] = {}
+        self.columns: dict[str, dict[str, np.ndarray]] = {}
+        self._by_length: dict[tuple[str, bool], dict[int, np.ndarray]] = {}
         for task in tasks:
             get_task(task)
             shards = sorted(folder.glob(f'{task}-*.npz'))
@@ -82,7 +83,7 @@ class Demonstrations:
         #: Names of the cameras, in the order of ``Batch.images``.
         self.cameras = tuple(views[self.tasks[0]].split())
 
-    def _lengths(self, task: str, held_out: bool) -> Dict[int, np.ndarray]:
+    def _lengths(self, task: str, held_out: bool) -> dict[int, np.ndarray]:
         """Number of words -> frames that have a wording of that length."""
         column = self.columns[task]
         texts, which = np.unique(column['wordings'], return_inverse=True)
@@ -96,7 +97,7 @@ class Demonstrations:
                 found[length] = rows
         return found
 
-    def wordings(self) -> List[str]:
+    def wordings(self) -> list[str]:
         """All instructions of all tasks."""
         return sorted({line for task in self.tasks
                        for text in np.unique(self.columns[task]['wordings'])
@@ -110,7 +111,7 @@ class Demonstrations:
         """Number of frames of a task."""
         return int((self.columns[task]['held_out'] == held_out).sum())
 
-    def state_statistics(self) -> Tuple[np.ndarray, np.ndarray]:
+    def state_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (4,) of the state over all tasks."""
         states = np.concatenate([self.columns[task]['state'] for task in self.tasks])
         return states.mean(0), np.maximum(states.std(0), 0.02)
@@ -143,7 +144,7 @@ class Demonstrations:
                      **{key: torch.from_numpy(value) for key, value in columns.items()})
 
     def _sample(self, task: str, index: int, words: int, config: PocketConfig,
-                rng: np.random.Generator, shift: int) -> Dict[str, np.ndarray]:
+                rng: np.random.Generator, shift: int) -> dict[str, np.ndarray]:
         column = self.columns[task]
         image = self.images[task][column['shard'][index]][column['row'][index]]
         points = column['points'][index].copy()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Discrimination gate: ``python -m vla_pruner_ros.training.discrimination_gate``.
 
 A policy may be used to compare pruners only if it cares WHICH visual tokens it gets.  Tokens are
@@ -6,9 +7,10 @@ least one task, tokens chosen by action attention keep at least twice the succes
 and the worst-chosen ones fail (at most a quarter of the unpruned success).
 """
 import argparse
+from collections.abc import Sequence
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, WEIGHTS_FOLDER
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
@@ -20,7 +22,7 @@ ADVANTAGE = 2.0  # action attention over random
 FAILURE = 0.25  # of the unpruned success
 
 
-def verdict(successes: Dict[str, int]) -> bool:
+def verdict(successes: dict[str, int]) -> bool:
     """True when one task's successes per mode (same episodes) pass the gate."""
     return (successes['action'] > 0
             and successes['action'] >= ADVANTAGE * successes['random']
@@ -28,10 +30,10 @@ def verdict(successes: Dict[str, int]) -> bool:
 
 
 def run_gate(weights: Path, tasks: Sequence[str], episodes: int, kept: Sequence[float],
-             horizon: int, first_seed: int, jobs: int) -> Dict[str, Any]:
+             horizon: int, first_seed: int, jobs: int) -> dict[str, Any]:
     """All rows and, per task and kept share, the verdict."""
-    rows: List[Dict[str, Any]] = []
-    verdicts: List[Dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    verdicts: list[dict[str, Any]] = []
     for task in tasks:
         full = evaluate(weights, task, episodes, horizon, 'full', 1.0, first_seed, jobs)
         rows.append(full)
@@ -50,7 +52,7 @@ def run_gate(weights: Path, tasks: Sequence[str], episodes: int, kept: Sequence[
             'verdicts': verdicts, 'rows': rows}
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; exits with 1 when the gate is not passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--weights', type=checkpoint_folder, default=WEIGHTS_FOLDER,

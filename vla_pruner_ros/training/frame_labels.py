@@ -1,8 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the simulator knows about a frame and the policy must learn to see (training labels).
 
 The same five arrays for both robots, so that data, losses and training know no scene.
 """
-from typing import Dict
 
 import numpy as np
 
@@ -12,7 +12,7 @@ MOST_OBJECTS = 5
 TARGETS, HAND, OBJECTS = slice(0, 2), 2, slice(3, 3 + MOST_OBJECTS)  # rows of ``points``
 
 
-def frame_labels(robot: Robot) -> Dict[str, np.ndarray]:
+def frame_labels(robot: Robot) -> dict[str, np.ndarray]:
     """Privileged labels of this instant.
 
     Args:

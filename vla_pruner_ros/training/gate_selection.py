@@ -1,10 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Token selections that only the discrimination gate needs.
 
 The gate asks whether the policy can tell a good choice of visual tokens from a bad one at all; its
 scores come from a full pass over the SAME frame, which no real pruner has.  Real pruners live in
 ``core.pruners``.
 """
-from typing import Optional
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def visual_attention(model: PocketVLA, embeds: Tensor, rows: slice) -> Tensor:
 
 
 def choose(model: PocketVLA, embeds: Tensor, words: slice, actions: slice, mode: str, kept: float,
-           rng: np.random.Generator) -> Optional[Tensor]:
+           rng: np.random.Generator) -> Tensor | None:
     """Sorted indices of the visual tokens to keep, or None for all.
 
     Args:

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Closed-loop success rates without ROS: ``python -m vla_pruner_ros.training.success_rate``.
 
 The physics waits for the policy (lock step), so a result depends only on weights, seeds and
 library versions.  Evaluation seeds start where demonstration seeds end.
 """
 import argparse
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 import json
 import math
@@ -11,7 +13,7 @@ import multiprocessing
 from pathlib import Path
 import platform
 import time
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from vla_pruner_ros.training.collect_demonstrations import FIRST_EVALUATION_SEED
 from vla_pruner_ros.training.gate_selection import choose, MODES
 
 
-def wilson(successes: int, episodes: int, z: float = 1.96) -> Tuple[float, float]:
+def wilson(successes: int, episodes: int, z: float = 1.96) -> tuple[float, float]:
     """95 % Wilson score interval of a success rate."""
     rate, scale = successes / episodes, 1 + z * z / episodes
     centre = (rate + z * z / (2 * episodes)) / scale
@@ -69,7 +71,7 @@ def run_episode(model: PocketVLA, robot: Any, seed: int, horizon: int,
     return robot.success
 
 
-def run_part(job: Dict[str, Any]) -> List[Dict[str, Any]]:
+def run_part(job: dict[str, Any]) -> list[dict[str, Any]]:
     """Episodes of one worker process; ``job``: the arguments of ``evaluate`` and ``seeds``."""
     torch.set_num_threads(1)
     model = load_pocket(job['weights'])
@@ -84,7 +86,7 @@ def run_part(job: Dict[str, Any]) -> List[Dict[str, Any]]:
 
 def evaluate(weights: Path, task: str, episodes: int, horizon: int = 4, mode: str = 'full',
              kept: float = 1.0, first_seed: int = FIRST_EVALUATION_SEED,
-             jobs: int = 2) -> Dict[str, Any]:
+             jobs: int = 2) -> dict[str, Any]:
     """Success rate of one task and setting.
 
     Raises:
@@ -114,14 +116,14 @@ def evaluate(weights: Path, task: str, episodes: int, horizon: int = 4, mode: st
             'seconds': round(time.time() - started, 1)}
 
 
-def versions() -> Dict[str, str]:
+def versions() -> dict[str, str]:
     """Library versions that a success rate depends on."""
     from importlib.metadata import version
     return {'python': platform.python_version(),
             **{name: version(name) for name in ('torch', 'mujoco', 'metaworld', 'numpy')}}
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--weights', type=checkpoint_folder, default=WEIGHTS_FOLDER,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Behaviour cloning of the shipped policy: ``python -m vla_pruner_ros.training.train_policy``.
 
 Three phases share one clock: the patch encoder alone (auxiliary losses, cheap), the whole policy
@@ -6,12 +7,13 @@ weights that are kept are an exponential moving average.  A checkpoint is writte
 minutes and a killed run continues from it with the same command.
 """
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 import json
 import math
 from pathlib import Path
 import time
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
@@ -104,7 +106,7 @@ class Trainer:
         """Share of the time used."""
         return self.elapsed / (60 * self.schedule.minutes)
 
-    def losses(self, batch: Batch, phase: str, training: bool) -> Tuple[Tensor, Dict[str, float]]:
+    def losses(self, batch: Batch, phase: str, training: bool) -> tuple[Tensor, dict[str, float]]:
         """Loss of a batch in a phase."""
         if phase == 'encoder':
             parts = visual_losses(self.model, self.heads,
@@ -115,7 +117,7 @@ class Trainer:
                              tokens=SHORT_TOKENS if phase == 'short' else None,
                              state_noise=0.03 if training else 0.0)
 
-    def train_step(self) -> Dict[str, float]:
+    def train_step(self) -> dict[str, float]:
         """One optimiser step."""
         batch = self.data.batch(self.config, self.counts, self.rng, shift=1, jitter=JITTER)
         for group in self.optimizer.param_groups:
@@ -133,7 +135,7 @@ class Trainer:
         return parts
 
     @torch.no_grad()
-    def validate(self, batches: int = 6) -> Dict[str, float]:
+    def validate(self, batches: int = 6) -> dict[str, float]:
         """Mean losses of the averaged weights on held-out episodes, full sequences."""
         current = {name: value.detach().clone() for name, value in self.model.named_parameters()}
         self.model.load_state_dict(self.average)
@@ -146,7 +148,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the time is used up; print and log validation losses."""
-        recent: Dict[str, float] = {}
+        recent: dict[str, float] = {}
         last = time.time()
         next_save = self.elapsed + SAVE_EVERY
         while self.progress < 1.0:
@@ -174,7 +176,7 @@ class Trainer:
     def save(self) -> None:
         """Write checkpoint (to resume from), averaged weights, configuration and log."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        state: Dict[str, Any] = {
+        state: dict[str, Any] = {
             'model': self.model.state_dict(), 'heads': self.heads.state_dict(),
             'average': self.average, 'optimizer': self.optimizer.state_dict(),
             'step': self.step, 'elapsed': self.elapsed, 'log': self.log}
@@ -224,7 +226,7 @@ class Trainer:
         return True
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--demos', type=Path, required=True, help='folder of collected shards')

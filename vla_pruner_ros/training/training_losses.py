@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training losses of the shipped policies: behaviour cloning plus privileged auxiliary targets.
 
 The auxiliary heads know where the objects, the target and the hand are (the simulator does).  They
@@ -6,7 +7,6 @@ means, and the action queries where it is, with far fewer demonstrations than ac
 need; the heads are thrown away after training.
 """
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
 
 import torch
 from torch import nn, Tensor
@@ -99,7 +99,7 @@ def choose_tokens(offsets: Tensor, count: int) -> Tensor:
     return score.topk(count, dim=1).indices.sort(dim=1).values
 
 
-def encode(model: PocketVLA, batch: Batch, tokens: Optional[int]) -> SeenTokens:
+def encode(model: PocketVLA, batch: Batch, tokens: int | None) -> SeenTokens:
     """Visual tokens of all patches, or of ``tokens`` chosen ones."""
     offsets = patch_offsets(model, batch)
     if tokens is None:
@@ -116,7 +116,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def visual_losses(model: PocketVLA, heads: AuxiliaryHeads, seen: SeenTokens,
-                  batch: Batch) -> Dict[str, Tensor]:
+                  batch: Batch) -> dict[str, Tensor]:
     """Object and hand in every patch: presence, place, colour, shape."""
     distance = seen.offsets.norm(dim=-1).nan_to_num(nan=1e6)  # (B, K, 8)
     nearest = distance[:, :, OBJECTS].argmin(dim=-1)  # (B, K)
@@ -146,7 +146,7 @@ def visual_losses(model: PocketVLA, heads: AuxiliaryHeads, seen: SeenTokens,
 
 
 def run_decoder(model: PocketVLA, seen: SeenTokens, batch: Batch,
-                state: Tensor) -> Tuple[Tensor, Tensor]:
+                state: Tensor) -> tuple[Tensor, Tensor]:
     """Run the decoder; in the last layer only the action queries, nothing else is used.
 
     Returns:
@@ -177,8 +177,8 @@ def run_decoder(model: PocketVLA, seen: SeenTokens, batch: Batch,
 
 
 def policy_losses(model: PocketVLA, heads: AuxiliaryHeads, batch: Batch,
-                  tokens: Optional[int] = None,
-                  state_noise: float = 0.0) -> Tuple[Tensor, Dict[str, float]]:
+                  tokens: int | None = None,
+                  state_noise: float = 0.0) -> tuple[Tensor, dict[str, float]]:
     """All losses of one batch.
 
     Args:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published chunks as the simulated robot reads them; expected numbers by hand."""
 from types import SimpleNamespace as Bag
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """closed_loop.launch.py: one command for each shipped policy and its robot."""
 import ast
 import importlib.util

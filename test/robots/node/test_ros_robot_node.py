@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node ``sim_robot`` over real topics, with the real simulator."""
 import json
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A two-camera robot and its policy over real topics in lock step: both nodes, nothing trained."""
 from fakes import FakeBackend, make_spec
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Action tokens and normalised values -> actions in the units of the data set.
 
 OpenVLA (arXiv 2406.09246) says each action dimension with one of the last 256 tokens of the
@@ -6,8 +7,9 @@ into an extreme action; here it is an error.  Values in [-1, 1] are spread over 
 the extremes) of the data set; dimensions without the mask, usually the gripper, are left as they
 are.
 """
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +89,7 @@ class Bounds:
         return np.asarray(np.clip(np.where(self.mask, narrow, values), -1.0, 1.0), np.float64)
 
 
-def choose_statistics(statistics: Mapping[str, Any], key: str) -> Tuple[str, Mapping[str, Any]]:
+def choose_statistics(statistics: Mapping[str, Any], key: str) -> tuple[str, Mapping[str, Any]]:
     """Pick the statistics of one data set.
 
     Args:

@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """A checkpoint in words and numbers, from its JSON files and tensor headers alone."""
-from typing import Any, Dict, List, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -13,7 +15,7 @@ from vla_pruner_ros.backends.openvla.prismatic_model import OpenVlaModel
 from vla_pruner_ros.core.errors import ConfigError
 
 
-def describe(checkpoint: Checkpoint) -> Dict[str, Any]:
+def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """What a checkpoint is and needs, as plain data.
 
     Raises:
@@ -54,7 +56,7 @@ def describe(checkpoint: Checkpoint) -> Dict[str, Any]:
     }
 
 
-def _memory(model: OpenVlaModel, beside: int) -> Dict[str, Dict[str, int]]:
+def _memory(model: OpenVlaModel, beside: int) -> dict[str, dict[str, int]]:
     """Bytes by precision; with int8 and int4 everything but the decoder's layers in bfloat16.
 
     int4 as packed on a GPU, where it takes a little more than on a CPU.
@@ -65,15 +67,15 @@ def _memory(model: OpenVlaModel, beside: int) -> Dict[str, Dict[str, int]]:
     return {name: {**one._asdict(), 'total': one.total} for name, one in needs.items()}
 
 
-def _data_set(key: str, block: Any) -> Dict[str, Any]:
+def _data_set(key: str, block: Any) -> dict[str, Any]:
     """One data set: its actions, rate and units, or why it cannot be used."""
     try:
         bounds = read_bounds(block.get('action') if isinstance(block, Mapping) else None,
                              'min_max', f'norm_stats[{key!r}]["action"]')
     except ConfigError as error:
         return {'problem': str(error)}
-    names: List[str] = []
-    result: Dict[str, Any] = {'dimensions': bounds.dimensions,
+    names: list[str] = []
+    result: dict[str, Any] = {'dimensions': bounds.dimensions,
                               'transitions': block.get('num_transitions'), 'rate': None}
     try:
         known = facts(key, bounds.dimensions)

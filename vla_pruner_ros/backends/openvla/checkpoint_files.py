@@ -1,14 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """What lies in a checkpoint directory: JSON files, tensor headers, component files.
 
 The published layout is a ``config.json``, safetensors files (with an index where there are
 several) and, for OpenVLA-OFT, ``action_head--STEP_checkpoint.pt`` and its like.  Only names,
 shapes and types are read here, so a 15 GB checkpoint can be described in a second.
 """
+from collections.abc import Mapping
 from dataclasses import dataclass
 import json
 from pathlib import Path
 import re
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ class Stored:
     """One tensor in a safetensors file."""
 
     name: str
-    shape: Tuple[int, ...]
+    shape: tuple[int, ...]
     dtype: str
     file: Path
 
@@ -38,7 +40,7 @@ class Stored:
         return count
 
 
-def read_json(path: Path, required: bool = True) -> Dict[str, Any]:
+def read_json(path: Path, required: bool = True) -> dict[str, Any]:
     """Read a JSON object; an empty one where an optional file is missing.
 
     Raises:
@@ -71,7 +73,7 @@ def whole_number(values: Mapping[str, Any], key: str, default: int, low: int = 1
     return value
 
 
-def stored_tensors(folder: Path) -> Dict[str, Stored]:
+def stored_tensors(folder: Path) -> dict[str, Stored]:
     """Names, shapes and types of all tensors in the safetensors files.
 
     Raises:
@@ -91,7 +93,7 @@ def stored_tensors(folder: Path) -> Dict[str, Stored]:
     if missing:
         raise ConfigError(f'{folder} lacks {len(missing)} of {len(files)} weight files named in '
                           f'{index.name}: {", ".join(missing)}')
-    found: Dict[str, Stored] = {}
+    found: dict[str, Stored] = {}
     for name in files:
         found.update(_headers(folder / name))
     absent = sorted(set(weight_map) - set(found))
@@ -111,7 +113,7 @@ def _no_weights(folder: Path) -> str:
     return message
 
 
-def _headers(path: Path) -> Dict[str, Stored]:
+def _headers(path: Path) -> dict[str, Stored]:
     from safetensors import safe_open, SafetensorError
     try:
         with safe_open(str(path), framework='pt') as opened:
@@ -122,7 +124,7 @@ def _headers(path: Path) -> Dict[str, Stored]:
         raise BackendError(f'{path} is not a readable safetensors file: {error}') from error
 
 
-def find_component(folder: Path, stem: str) -> Optional[Path]:
+def find_component(folder: Path, stem: str) -> Path | None:
     """Path of ``STEM--*_checkpoint.pt``, or None.
 
     Raises:
@@ -135,7 +137,7 @@ def find_component(folder: Path, stem: str) -> Optional[Path]:
     return found[0] if found else None
 
 
-def read_component(path: Path, shapes_only: bool = False) -> Dict[str, Tensor]:
+def read_component(path: Path, shapes_only: bool = False) -> dict[str, Tensor]:
     """Read a ``.pt`` state dictionary; the ``module.`` of distributed training is stripped.
 
     The file is memory-mapped where its format allows it.  Nothing but tensors is unpickled.
@@ -177,7 +179,7 @@ def strip_module(name: str) -> str:
     return name[len('module.'):] if name.startswith('module.') else name
 
 
-def listed(names: List[str], limit: int = 8) -> str:
+def listed(names: list[str], limit: int = 8) -> str:
     """Join names; beyond ``limit`` say how many more there are."""
     more = f' and {len(names) - limit} more' if len(names) > limit else ''
     return ', '.join(names[:limit]) + more

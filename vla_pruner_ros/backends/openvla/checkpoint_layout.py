@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """config.json and tensor headers -> the shape of the model, or the reason why it cannot be built.
 
 The published config.json does not say how wide or deep the towers are; their tensors do.  Only the
 number of attention heads is in neither, so it comes from a table by the tower's published name.
 """
+from collections.abc import Mapping
 from dataclasses import dataclass
 import re
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any
 
 from vla_pruner_ros.backends.openvla.checkpoint_files import whole_number
 from vla_pruner_ros.backends.openvla.prismatic_model import ModelShape
@@ -13,7 +15,7 @@ from vla_pruner_ros.backends.openvla.vision_towers import TowerShape
 from vla_pruner_ros.backends.shared.decoder import DecoderConfig
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 
-Shapes = Mapping[str, Tuple[int, ...]]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ TOWERS = {
 }
 FEATURIZERS = ('vision_backbone.featurizer.', 'vision_backbone.fused_featurizer.')
 #: Defaults of ``transformers.LlamaConfig``, which a saved text_config leaves out.
-LLAMA_DEFAULTS: Dict[str, Any] = {
+LLAMA_DEFAULTS: dict[str, Any] = {
     'hidden_size': 4096, 'intermediate_size': 11008, 'num_hidden_layers': 32,
     'num_attention_heads': 32, 'rms_norm_eps': 1e-6, 'rope_theta': 10000.0,
     'attention_bias': False, 'vocab_size': 32000}

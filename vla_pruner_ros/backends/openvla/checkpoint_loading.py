@@ -1,12 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """A checkpoint directory of the OpenVLA family: described without loading, or loaded.
 
 ``read_checkpoint`` looks only at JSON files and tensor headers; ``load_model`` then builds the
 network without memory, compares every name and shape, asks whether it will fit, and only then
 reads tensors.
 """
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -108,9 +110,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, config, statistics, stored_tensors(folder), components)
 
 
-def _sources(checkpoint: Checkpoint, shapes_only: bool) -> Dict[str, Source]:
+def _sources(checkpoint: Checkpoint, shapes_only: bool) -> dict[str, Source]:
     """Tensors of the model by name; a FiLM file replaces the plain towers."""
-    sources: Dict[str, Source] = dict(checkpoint.stored)
+    sources: dict[str, Source] = dict(checkpoint.stored)
     film = checkpoint.components.get('vision_backbone')
     if film is not None:
         sources = {name: one for name, one in sources.items()
@@ -120,7 +122,7 @@ def _sources(checkpoint: Checkpoint, shapes_only: bool) -> Dict[str, Source]:
 
 
 def build(checkpoint: Checkpoint, lm_head: bool, shapes_only: bool
-          ) -> Tuple[OpenVlaModel, Dict[str, Source]]:
+          ) -> tuple[OpenVlaModel, dict[str, Source]]:
     """Build the network without memory and check that the stored tensors fit it.
 
     Args:
@@ -158,7 +160,7 @@ class Loaded:
     model: OpenVlaModel
     quantization: str
     need: Need
-    free: Optional[int]
+    free: int | None
 
     def memory(self, *beside: nn.Module) -> str:
         """Needed, available and really held memory in one line."""
@@ -230,7 +232,7 @@ def load_component(checkpoint: Checkpoint, stem: str, model: nn.Module, device: 
         BackendError: it does not fit; every wrong tensor is named.
     """
     path = component_path(checkpoint, stem)
-    sources: Dict[str, Source] = dict(fold_lora(read_component(path)))
+    sources: dict[str, Source] = dict(fold_lora(read_component(path)))
     check_fit(model, sources, lambda name: False, path.name)
     fill(model, sources, device, dtype)
     return model.eval()
@@ -242,9 +244,9 @@ def component_path(checkpoint: Checkpoint, stem: str) -> Path:
     Raises:
         ConfigError: the checkpoint has no such file.
     """
-    path: Optional[Path] = checkpoint.components.get(stem)
+    path: Path | None = checkpoint.components.get(stem)
     if path is None:
-        have: List[str] = [one.name for one in checkpoint.components.values()]
+        have: list[str] = [one.name for one in checkpoint.components.values()]
         plain = '' if have else "; for a plain OpenVLA set backend to 'openvla'"
         raise ConfigError(f'{checkpoint.folder} has no {stem}--*_checkpoint.pt (component files '
                           f'found: {", ".join(have) or "none"}){plain}')

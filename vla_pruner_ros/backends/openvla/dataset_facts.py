@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the statistics of a data set do not say: control rate, units, gripper.
 
 The policies were trained on data sets that were brought into one form: the gripper is 1 = open,
@@ -6,7 +7,6 @@ data set.  A data set that is not in the table needs the parameter ``control_rat
 are taken as metres and radians per step.
 """
 from dataclasses import dataclass, replace
-from typing import Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
 
@@ -78,7 +78,7 @@ def facts(key: str, dimensions: int, rate: float = 0.0) -> DatasetFacts:
     return replace(known, rate=rate)
 
 
-def action_names(dimensions: int, joints: bool) -> Tuple[str, ...]:
+def action_names(dimensions: int, joints: bool) -> tuple[str, ...]:
     """Column names of an action.
 
     Raises:
@@ -93,7 +93,7 @@ def action_names(dimensions: int, joints: bool) -> Tuple[str, ...]:
                       f'and gripper) and {TWO_ARMS} (joints of two arms)')
 
 
-def state_names(dimensions: int) -> Tuple[str, ...]:
+def state_names(dimensions: int) -> tuple[str, ...]:
     """Names of the proprioception that a projector of this width reads.
 
     Raises:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A checkpoint by name: a directory, or a repository of the Hugging Face hub."""
 from pathlib import Path
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Camera image -> the six channels that the two towers see.
 
 The steps and their numbers come from the checkpoint's ``preprocessor_config.json`` (the
@@ -9,8 +10,9 @@ Checkpoints that were fine-tuned with random crops want ``center_crop``: the mid
 AREA (sqrt(0.9) per side), stretched back bilinearly.  ``lanczos`` resizes as the training
 pipeline did, for cameras that do not deliver the policy's size.
 """
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 

@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much memory a model needs and how much there is, known before the first tensor is read.
 
 Running out of memory half-way through loading takes the whole robot computer with it, so it is
 refused beforehand, by name.
 """
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Iterable, Mapping, NamedTuple, Optional
-from typing import Counter as CounterType
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -91,7 +92,7 @@ def _size(dtype: torch.dtype) -> int:
     return torch.empty((), dtype=dtype).element_size()  # torch 2.0 has no dtype.itemsize
 
 
-def available(device: torch.device) -> Optional[int]:
+def available(device: torch.device) -> int | None:
     """Free bytes of a device; None where that cannot be known."""
     if device.type == 'cuda':
         return int(torch.cuda.mem_get_info(device)[0])
@@ -99,7 +100,7 @@ def available(device: torch.device) -> Optional[int]:
     return min(free) if free else None
 
 
-def _meminfo(path: Path = Path('/proc/meminfo')) -> Optional[int]:
+def _meminfo(path: Path = Path('/proc/meminfo')) -> int | None:
     try:
         for line in path.read_text().splitlines():
             if line.startswith('MemAvailable:'):
@@ -109,7 +110,7 @@ def _meminfo(path: Path = Path('/proc/meminfo')) -> Optional[int]:
     return None
 
 
-def _control_group(folder: Path = Path('/sys/fs/cgroup')) -> Optional[int]:
+def _control_group(folder: Path = Path('/sys/fs/cgroup')) -> int | None:
     """What the container's limit leaves; file pages that can be dropped count as free."""
     try:
         limit = (folder / 'memory.max').read_text().strip()
@@ -124,7 +125,7 @@ def _control_group(folder: Path = Path('/sys/fs/cgroup')) -> Optional[int]:
         return None
 
 
-def check_memory(need: Need, device: torch.device, dtype: torch.dtype, free: Optional[int],
+def check_memory(need: Need, device: torch.device, dtype: torch.dtype, free: int | None,
                  quantization: str = 'none') -> None:
     """Refuse a model that does not fit.
 
@@ -156,9 +157,9 @@ def needs(need: Need, device: torch.device, dtype: torch.dtype, quantization: st
             f'keys and values {amount(need.cache)}, workspace {amount(need.workspace)})')
 
 
-def held(modules: Iterable[nn.Module], quantization: str) -> 'CounterType[str]':
+def held(modules: Iterable[nn.Module], quantization: str) -> 'Counter[str]':
     """Bytes that the parameters of ``modules`` really take, by precision."""
-    found: 'CounterType[str]' = Counter()
+    found: Counter[str] = Counter()
     for module in modules:
         for one in module.parameters():
             if not is_rounded(one):

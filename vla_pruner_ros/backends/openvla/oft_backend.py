@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OpenVLA-OFT as a robot policy: one to three images, proprioception and words in, a chunk out.
 
     [BOS] visual(256 per image) [proprio] prompt placeholders(8 x 7, zero) </s>
@@ -9,7 +10,6 @@ pruner.  With FiLM the towers are told the mean embedding of the prompt (its end
 before they look.
 """
 from dataclasses import dataclass
-from typing import Optional, Tuple
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class OftBackend(PrismaticBackend):
     """
 
     def __init__(self, checkpoint: Checkpoint, model: OpenVlaModel, head: ActionHead,
-                 proprio: Optional[Proprioception], data: DataSet, parameters: Parameters):
+                 proprio: Proprioception | None, data: DataSet, parameters: Parameters):
         spec = make_spec(
             'openvla_oft', data, model.shape, parameters, images=parameters.policy_images,
             horizon=parameters.action_chunk or data.facts.chunk,
@@ -143,7 +143,7 @@ class OftBackend(PrismaticBackend):
                           stages_ms=clock.stages, flops=self.flops(sequence, selector),
                           native=native)
 
-    def state(self, values: np.ndarray) -> Optional[Tensor]:
+    def state(self, values: np.ndarray) -> Tensor | None:
         """(1, D) normalised proprioception, or None.
 
         Raises:
@@ -161,14 +161,14 @@ class OftBackend(PrismaticBackend):
         normal = self.proprio.bounds.squeeze(values)
         return torch.from_numpy(normal)[None].to(self.device, torch.float32).to(self.dtype)
 
-    def language(self, words: Tensor) -> Optional[Tensor]:
+    def language(self, words: Tensor) -> Tensor | None:
         """(1, hidden) mean embedding of the prompt and the end token; None without FiLM."""
         if self.model.shape.towers[0].language is None:
             return None
         return self.model.embed(torch.cat((words, _end(words)), dim=1)).mean(dim=1)
 
     def assemble(self, visual: Tensor, words: Tensor,
-                 state: Optional[Tensor]) -> Tuple[Tensor, SequenceLayout]:
+                 state: Tensor | None) -> tuple[Tensor, SequenceLayout]:
         """Embeddings (1, T, hidden) and their spans; see the module docstring."""
         tower = self.model.shape.towers[0]
         layout = VisualLayout(start=1, images=len(self.spec.cameras), rows=tower.grid,
@@ -190,7 +190,7 @@ def _end(words: Tensor) -> Tensor:
 
 
 def _proprioception(checkpoint: Checkpoint, parameters: Parameters, data: DataSet, width: int
-                    ) -> Tuple[Optional[ProprioProjector], Optional[Bounds]]:
+                    ) -> tuple[ProprioProjector | None, Bounds | None]:
     """Projector without memory and its range; (None, None) for a policy that reads no state.
 
     Raises:

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts that OpenVLA-OFT adds to OpenVLA: L1 regression head and proprioception projector.
 
 Names are those of the published ``action_head--*`` and ``proprio_projector--*`` files
 (arXiv 2502.19645).
 """
-from typing import Mapping, Tuple
+from collections.abc import Mapping
 
 from torch import nn, Tensor
 import torch.nn.functional as F
@@ -70,7 +71,7 @@ class ProprioProjector(nn.Module):
         return self.fc2(F.gelu(self.fc1(state)))
 
 
-def head_sizes(tensors: Mapping[str, Tensor], width: int) -> Tuple[int, int]:
+def head_sizes(tensors: Mapping[str, Tensor], width: int) -> tuple[int, int]:
     """(action dimensions, residual blocks) of a stored action head.
 
     Raises:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OpenVLA as a robot policy: one image and an instruction in, one end-effector action out.
 
     images, words -> embeddings -> prefill with the cut inside -> 7 tokens, greedily -> action
@@ -6,7 +7,6 @@ Reads top to bottom.  The action token of each step is checked as soon as it is 
 model that leaves the range of actions stops at once.  The rows whose attention is reported to
 the pruner are those that predict the tokens: the last prompt row and the first six decoded ones.
 """
-from typing import List, Tuple
 
 import torch
 from torch import Tensor
@@ -106,7 +106,7 @@ class OpenVlaBackend(PrismaticBackend):
                           stages_ms=clock.stages, flops=self.flops(sequence, selector),
                           native=native)
 
-    def assemble(self, visual: Tensor, words: Tensor) -> Tuple[Tensor, SequenceLayout]:
+    def assemble(self, visual: Tensor, words: Tensor) -> tuple[Tensor, SequenceLayout]:
         """Embeddings (1, T, hidden) and their spans: BOS, visual tokens, rest of the prompt."""
         tower = self.model.shape.towers[0]
         layout = VisualLayout(start=1, images=1, rows=tower.grid, cols=tower.grid)
@@ -115,9 +115,9 @@ class OpenVlaBackend(PrismaticBackend):
         return embeds, SequenceLayout(length, layout, text=slice(layout.stop, length),
                                       action=slice(length - 1, length))
 
-    def _greedy(self, run: PrunedPass, hidden: Tensor, count: int) -> List[int]:
+    def _greedy(self, run: PrunedPass, hidden: Tensor, count: int) -> list[int]:
         """Most likely token of each of ``count`` steps, starting from the last prompt row."""
-        chosen: List[int] = []
+        chosen: list[int] = []
         while True:
             best = self.model.logits(hidden)[0, -1].argmax()
             chosen.append(self.tokens.check(int(best)))

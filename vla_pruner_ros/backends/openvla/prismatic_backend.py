@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """What OpenVLA and OpenVLA-OFT share as robot policies: inputs, units, the specification."""
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -174,7 +176,7 @@ class PrismaticBackend(Backend):
                              kept=None if selector.cut_layer is None else short)
 
     @staticmethod
-    def kept(kept: Tuple[Tensor, ...]) -> Tuple[np.ndarray, ...]:
+    def kept(kept: tuple[Tensor, ...]) -> tuple[np.ndarray, ...]:
         """Kept indices as arrays."""
         return tuple(one.cpu().numpy() for one in kept)
 

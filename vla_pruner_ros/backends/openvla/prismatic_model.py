@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OpenVLA as one module tree with the published tensor names, and nothing around it.
 
     image -> two towers -> projector -> [BOS] visual(256 per image) rest-of-prompt -> Llama
@@ -6,7 +7,6 @@ What it knows: how embeddings are made and put in order.  What it does not know:
 normalisation, greedy decoding, pruners, files.
 """
 from dataclasses import dataclass
-from typing import Optional, Tuple
 
 import torch
 from torch import nn, Tensor
@@ -27,7 +27,7 @@ class ModelShape:
         lm_head: build the output layer (OpenVLA decodes tokens, OFT does not).
     """
 
-    towers: Tuple[TowerShape, TowerShape]
+    towers: tuple[TowerShape, TowerShape]
     decoder: DecoderConfig
     vocab: int
     lm_head: bool = True
@@ -88,7 +88,7 @@ class OpenVlaModel(nn.Module):
         """Scores (..., vocab) of normed hidden rows."""
         return self.language_model.lm_head(hidden)
 
-    def encode(self, images: Tensor, language: Optional[Tensor] = None) -> Tensor:
+    def encode(self, images: Tensor, language: Tensor | None = None) -> Tensor:
         """Visual tokens (B, n * 256, hidden) of normalised images (B, 6 * n, H, W)."""
         return self.projector(self.vision_backbone(images, language))
 

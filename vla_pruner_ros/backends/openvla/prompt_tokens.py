@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Instruction -> token ids, exactly as the model was trained.
 
 The question is fixed, the instruction is put in lower case, and the prompt must end with token
@@ -6,7 +7,6 @@ The tokenizer is read from ``tokenizer.json`` with the ``tokenizers`` library; `
 is not needed.
 """
 from pathlib import Path
-from typing import List
 
 from vla_pruner_ros.core.errors import ConfigError, InputError, MissingDependencyError
 
@@ -49,7 +49,7 @@ class Prompt:
             number for number, one in self._tokenizer.get_added_tokens_decoder().items()
             if one.special)
 
-    def encode(self, instruction: str) -> List[int]:
+    def encode(self, instruction: str) -> list[int]:
         """Token ids of the prompt, from BOS to the empty token.
 
         Raises:
@@ -57,7 +57,7 @@ class Prompt:
         """
         if not instruction.strip():
             raise InputError('instruction', 'the instruction is empty')
-        ids: List[int] = self._tokenizer.encode(self._question.format(instruction.lower())).ids
+        ids: list[int] = self._tokenizer.encode(self._question.format(instruction.lower())).ids
         if self._special.intersection(ids[1:]):
             raise InputError('instruction', f'the instruction {instruction[:60]!r} holds a '
                                             'control token of the tokenizer')

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two vision towers of OpenVLA: DINOv2 and SigLIP, with the published tensor names.
 
 Features are the output of the SECOND-TO-LAST block, without the final norm and without the class
@@ -10,7 +11,6 @@ attention and feed-forward, by projections of the mean language embedding. This 
 know images, checkpoints or what the features are used for.
 """
 from dataclasses import dataclass
-from typing import Optional, Tuple
 
 import torch
 from torch import nn, Tensor
@@ -41,9 +41,9 @@ class TowerShape:
     inner: int
     patch: int
     grid: int
-    registers: Optional[int] = None
+    registers: int | None = None
     layer_scale: bool = False
-    language: Optional[int] = None
+    language: int | None = None
 
 
 class LayerScale(nn.Module):
@@ -110,7 +110,7 @@ class Block(nn.Module):
         """Feed-forward half."""
         return x + self.ls2(self.mlp(self.norm2(x)))
 
-    def forward(self, x: Tensor, language: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, language: Tensor | None = None) -> Tensor:
         """Map (B, N, D) to the same shape; ``language`` is not used."""
         return self.feed(self.attend(x))
 
@@ -159,7 +159,7 @@ class Tower(nn.Module):
             Block(shape) if shape.language is None else FilmBlock(shape, shape.language)
             for _ in range(shape.blocks))
 
-    def forward(self, image: Tensor, language: Optional[Tensor] = None) -> Tensor:
+    def forward(self, image: Tensor, language: Tensor | None = None) -> Tensor:
         """Features (B, grid * grid, D) of a normalised image (B, 3, H, W).
 
         Args:
@@ -187,11 +187,11 @@ class VisionBackbone(nn.Module):
         self.fused_featurizer = Tower(second)
 
     @property
-    def widths(self) -> Tuple[int, int]:
+    def widths(self) -> tuple[int, int]:
         """Channels of the two towers."""
         return self.featurizer.shape.width, self.fused_featurizer.shape.width
 
-    def forward(self, images: Tensor, language: Optional[Tensor] = None) -> Tensor:
+    def forward(self, images: Tensor, language: Tensor | None = None) -> Tensor:
         """Features (B, n * tokens, D1 + D2), image after image.
 
         Args:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tensors into a module that was built without memory, one at a time.
 
 The module is built on the ``meta`` device, where a 7B model costs nothing.  Every stored tensor
@@ -5,9 +6,10 @@ is then read, cast and moved on its own, and becomes the parameter; beside the f
 there is never more than one stored tensor in memory.  All names and shapes are compared before
 the first is read.
 """
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -24,10 +26,10 @@ class Held:
     """
 
     tensor: Tensor
-    lora: Optional[Tuple[Tensor, Tensor, float]] = None  # A (r, in), B (out, r), scale
+    lora: tuple[Tensor, Tensor, float] | None = None  # A (r, in), B (out, r), scale
 
     @property
-    def shape(self) -> Tuple[int, ...]:
+    def shape(self) -> tuple[int, ...]:
         """Shape of the parameter."""
         return tuple(self.tensor.shape)
 
@@ -39,10 +41,10 @@ class Held:
         return self.tensor.float() + scale * (up.float() @ down.float())
 
 
-Source = Union[Stored, Held]
+Source = Stored | Held
 
 
-def fold_lora(tensors: Mapping[str, Tensor]) -> Dict[str, Held]:
+def fold_lora(tensors: Mapping[str, Tensor]) -> dict[str, Held]:
     """Undo the names of low-rank adapters that were saved without merging.
 
     OpenVLA-OFT with FiLM saves its vision file while the adapters are attached:
@@ -53,7 +55,7 @@ def fold_lora(tensors: Mapping[str, Tensor]) -> Dict[str, Held]:
     Raises:
         BackendError: one factor of a pair is missing.
     """
-    result: Dict[str, Held] = {}
+    result: dict[str, Held] = {}
     down = {name.replace('.lora_A.default.', '.'): one for name, one in tensors.items()
             if '.lora_A.default.' in name}
     up = {name.replace('.lora_B.default.', '.'): one for name, one in tensors.items()
@@ -90,7 +92,7 @@ def check_fit(model: nn.Module, sources: Mapping[str, Source], ignored: Callable
         BackendError: names every missing, misshaped and unexpected tensor.
     """
     wanted = {name: tuple(one.shape) for name, one in model.state_dict().items()}
-    problems: List[str] = []
+    problems: list[str] = []
     missing = sorted(set(wanted) - set(sources))
     if missing:
         problems.append(f'missing: {listed(missing)}')
@@ -153,7 +155,7 @@ class _Shards:
     """The safetensors file that is being read; one is open at a time."""
 
     def __init__(self) -> None:
-        self._path: Optional[Path] = None
+        self._path: Path | None = None
         self._opened: Any = None
 
     def __enter__(self) -> '_Shards':

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Language model weights in 8 or 4 bits, one layer at a time while they are read.
 
 Only the linear layers inside the decoder: they are nearly all of the weights, and every decoded
@@ -9,9 +10,10 @@ it.
 
 What it does not know: files, how much memory there is, pruning.
 """
+from collections.abc import Iterator
 from contextlib import contextmanager
 import logging
-from typing import Any, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -44,7 +46,7 @@ class Linear(NamedTuple):
         return self.rows * self.columns
 
 
-def decoder_linears(config: DecoderConfig) -> Tuple[Linear, ...]:
+def decoder_linears(config: DecoderConfig) -> tuple[Linear, ...]:
     """Sizes of the linear layers of one decoder layer."""
     hidden, inner = config.hidden_size, config.intermediate_size
     queries = config.num_attention_heads * config.head_dim
@@ -54,7 +56,7 @@ def decoder_linears(config: DecoderConfig) -> Tuple[Linear, ...]:
             Linear(hidden, inner))
 
 
-def group_of(config: DecoderConfig) -> Optional[int]:
+def group_of(config: DecoderConfig) -> int | None:
     """Largest group that divides every row of the decoder, or None."""
     rows = {one.columns for one in decoder_linears(config)}
     return next((group for group in GROUPS if not any(row % group for row in rows)), None)
@@ -164,7 +166,7 @@ def _listed(sizes: 'list[int]') -> str:
     return ' and '.join(map(str, sizes))
 
 
-def _library(kind: str, device: torch.device, group: Optional[int]) -> Tuple[Any, Any]:
+def _library(kind: str, device: torch.device, group: int | None) -> tuple[Any, Any]:
     """The library's function and its configuration for ``kind``."""
     install = INSTALL_CPU_INT4 if kind == 'int4' and device.type == 'cpu' else INSTALL
     # Without set_inductor_config it leaves torch.compile's global settings alone.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped policy behind the backend seam: an observation in, an un-normalised chunk out.
 
 Reads top to bottom: preprocess -> vision -> decoder with the cut inside -> head.  Input and output
@@ -8,7 +9,6 @@ from dataclasses import replace
 import json
 from pathlib import Path
 import re
-from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class PocketBackend(Backend):
         device: where to run it.
     """
 
-    def __init__(self, model: PocketVLA, device: Union[str, torch.device] = 'cpu'):
+    def __init__(self, model: PocketVLA, device: str | torch.device = 'cpu'):
         config = model.config
         self.device = torch.device(device)
         self.model = model.to(device=self.device, dtype=torch.float32).eval()
@@ -56,7 +56,7 @@ class PocketBackend(Backend):
             causal=False)
 
     @classmethod
-    def load(cls, checkpoint: Optional[Path], device: torch.device) -> 'PocketBackend':
+    def load(cls, checkpoint: Path | None, device: torch.device) -> 'PocketBackend':
         """Load ``pocket_vla.json`` and ``pocket_vla.safetensors`` from a directory.
 
         Raises:

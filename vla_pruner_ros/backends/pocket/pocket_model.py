@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PocketVLA: a vision-language-action policy small enough to train and run on two CPU cores.
 
 It has the shape of the OpenVLA family: patches -> projector -> Llama-type decoder -> an action
@@ -10,12 +11,13 @@ such mixing, as a contrast for comparisons.
 Sequence: ``[BOS] visual(196 per camera) [state] words(1..16) action queries(8)``, never padded.
 This file does not know pruners, caches or the simulator.
 """
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 import json
 import math
 from pathlib import Path
 import re
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -47,16 +49,16 @@ class PocketConfig:
         image_free: trained on black images, as a floor for comparisons.
     """
 
-    words: Tuple[str, ...]
+    words: tuple[str, ...]
     instructions: Mapping[str, str]
-    state_mean: Tuple[float, ...]
-    state_std: Tuple[float, ...]
-    state_names: Tuple[str, ...] = ('x', 'y', 'z', 'gripper_opening')
-    action_names: Tuple[str, ...] = ('dx', 'dy', 'dz', 'gripper')
-    action_scale: Tuple[float, ...] = (0.04, 0.04, 0.04, 1.0)
+    state_mean: tuple[float, ...]
+    state_std: tuple[float, ...]
+    state_names: tuple[str, ...] = ('x', 'y', 'z', 'gripper_opening')
+    action_names: tuple[str, ...] = ('dx', 'dy', 'dz', 'gripper')
+    action_scale: tuple[float, ...] = (0.04, 0.04, 0.04, 1.0)
     gripper_open: float = -1.0
     gripper_closed: float = 1.0
-    cameras: Tuple[str, ...] = ('corner',)
+    cameras: tuple[str, ...] = ('corner',)
     control_dt: float = 0.05
     image_size: int = 224
     patch: int = 16
@@ -82,7 +84,7 @@ class PocketConfig:
             num_attention_heads=self.heads, num_key_value_heads=self.heads,
             head_dim=self.hidden // self.heads)
 
-    def to_json(self) -> Dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers, for ``json.dump``."""
         return asdict(self)
 
@@ -99,7 +101,7 @@ class PocketConfig:
         except TypeError as error:
             raise ConfigError(f'not a PocketVLA configuration: {error}') from error
 
-    def tokenize(self, instruction: str) -> List[int]:
+    def tokenize(self, instruction: str) -> list[int]:
         """Token ids of an instruction: lower-case words, at most ``max_words`` of them.
 
         Raises:
@@ -190,7 +192,7 @@ class PocketVLA(nn.Module):
         tokens = self.stem(pixels).reshape(image.shape[0], -1, self.config.hidden)
         return self.project(tokens + self.positions)
 
-    def project(self, tokens: Tensor, positions: Optional[Tensor] = None) -> Tensor:
+    def project(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """Map patch tokens with position embedding (B, K, hidden) to visual tokens.
 
         Args:
@@ -218,7 +220,7 @@ class PocketVLA(nn.Module):
         return torch.cat((self.state(normal)[:, None], words), dim=1)
 
     def assemble(self, visual: Tensor, text_ids: Tensor,
-                 state: Tensor) -> Tuple[Tensor, VisualLayout, slice, slice]:
+                 state: Tensor) -> tuple[Tensor, VisualLayout, slice, slice]:
         """Build the decoder's input.
 
         Returns:
@@ -237,7 +239,7 @@ class PocketVLA(nn.Module):
         """Normalised actions (..., 4) of normed hidden rows (..., hidden); 1 is full scale."""
         return self.action(hidden_rows)
 
-    def decode(self, embeds: Tensor, keep: Optional[Tensor] = None) -> Tensor:
+    def decode(self, embeds: Tensor, keep: Tensor | None = None) -> Tensor:
         """Normed hidden rows of the action queries (B, chunk, hidden).
 
         Args:
@@ -255,7 +257,7 @@ class PocketVLA(nn.Module):
         return hidden[:, -self.config.chunk:]
 
     def forward(self, image: Tensor, text_ids: Tensor, state: Tensor,
-                keep: Optional[Tensor] = None) -> Tensor:
+                keep: Tensor | None = None) -> Tensor:
         """Action chunk (B, 8, 4), normalised (multiply with ``config.action_scale``)."""
         embeds, _, _, _ = self.assemble(self.encode_image(image), text_ids, state)
         return self.head(self.decode(embeds, keep))

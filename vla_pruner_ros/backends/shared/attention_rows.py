@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention weights of a few query rows, beside SDPA.
 
 A token-selection method wants the weights of one row, or of some twenty text rows, to the visual
@@ -5,7 +6,6 @@ columns.  SDPA returns no weights, and eager attention would materialise all of 
 of the wanted rows against ALL keys (the normaliser needs them), one log-sum-exp per row, and the
 exponential only at the wanted columns.  Exact, and cheap beside the layer itself.
 """
-from typing import Optional
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def causal_mask(row_positions: Tensor, key_positions: Tensor) -> Tensor:
 
 
 def attention_rows(queries: Tensor, keys: Tensor, scale: float, columns: slice,
-                   mask: Optional[Tensor] = None) -> Tensor:
+                   mask: Tensor | None = None) -> Tensor:
     """Softmax attention of ``queries`` over all ``keys``, returned at ``columns`` only.
 
     Args:

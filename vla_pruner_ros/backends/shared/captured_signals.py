@@ -1,5 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a pass captures for the token-selection method, whatever route computes the pass."""
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from vla_pruner_ros.core.pruners.interface import Feedback, Signals
 from vla_pruner_ros.core.token_selector import TokenSelector
 
 
-def check_cut(selector: TokenSelector, layers: int) -> Optional[int]:
+def check_cut(selector: TokenSelector, layers: int) -> int | None:
     """Return the layer to cut before, or None.
 
     Raises:
@@ -30,8 +31,8 @@ def check_cut(selector: TokenSelector, layers: int) -> Optional[int]:
 
 
 def build_signals(sequence: SequenceLayout, selector: TokenSelector, embeds: Tensor,
-                  attention: Optional[Tensor], states: Optional[Tensor],
-                  output: Optional[Tensor], action: Optional[Tensor] = None) -> List[Signals]:
+                  attention: Tensor | None, states: Tensor | None,
+                  output: Tensor | None, action: Tensor | None = None) -> list[Signals]:
     """One ``Signals`` per image.
 
     Args:
@@ -73,14 +74,14 @@ class ActionAttention:
         BackendError: no such layer, or an unknown request.
     """
 
-    def __init__(self, asked: Optional[str], layers: int):
+    def __init__(self, asked: str | None, layers: int):
         self.layers = self._resolve(asked, layers)
         self._count = 0
-        self._full: Optional[Tensor] = None
-        self._short: Optional[Tensor] = None
+        self._full: Tensor | None = None
+        self._short: Tensor | None = None
 
     @staticmethod
-    def _resolve(asked: Optional[str], layers: int) -> range:
+    def _resolve(asked: str | None, layers: int) -> range:
         if asked is None:
             return range(0)
         if asked == 'latter_half':
@@ -102,7 +103,7 @@ class ActionAttention:
         else:
             self._short = rows if self._short is None else self._short + rows
 
-    def feedback(self, sequence: SequenceLayout, kept: Sequence[Tensor]) -> List[Feedback]:
+    def feedback(self, sequence: SequenceLayout, kept: Sequence[Tensor]) -> list[Feedback]:
         """Mean per kept token and image; an empty list when no rows were asked for.
 
         Raises:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A thin Llama-type decoder with Hugging Face state-dict names.
 
 What it knows: RMSNorm, rotary positions, grouped-query attention, gated MLP, and how to run them
@@ -7,7 +8,6 @@ Layer weights are named as in ``transformers`` (``layers.0.self_attn.q_proj.weig
 real Llama, Qwen2 or SmolLM2 ``state_dict`` loads with ``load_state_dict`` unchanged.
 """
 from dataclasses import dataclass
-from typing import Optional, Tuple
 
 import torch
 from torch import nn, Tensor
@@ -70,19 +70,19 @@ class Attention(nn.Module):
         q = self.q_proj(x).view(batch, length, self.heads, self.head_dim).transpose(1, 2)
         return rotate(q, cos, sin)
 
-    def keys_values(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tuple[Tensor, Tensor]:
+    def keys_values(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """Return rotated keys and values, each (B, Hkv, T, D)."""
         batch, length, _ = x.shape
         k = self.k_proj(x).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
         v = self.v_proj(x).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
         return rotate(k, cos, sin), v
 
-    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return rotated queries (B, H, T, D), rotated keys and values (B, Hkv, T, D)."""
         return (self.queries(x, cos, sin), *self.keys_values(x, cos, sin))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor,
-               mask: Optional[Tensor], causal: bool) -> Tensor:
+               mask: Tensor | None, causal: bool) -> Tensor:
         """Attention output (B, T, hidden); ``causal`` only applies where ``mask`` is None."""
         batch, _, length, _ = q.shape
         groups = self.heads // self.kv_heads
@@ -131,14 +131,14 @@ class Decoder(nn.Module):
         exponent = torch.arange(0, config.head_dim, 2).float() / config.head_dim
         self.register_buffer('inv_freq', 1.0 / config.rope_theta ** exponent, persistent=False)
 
-    def rotary(self, positions: Tensor, dtype: torch.dtype) -> Tuple[Tensor, Tensor]:
+    def rotary(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and sines (B, T, head_dim) of integer ``positions`` (B, T)."""
         angles = positions[..., None].to(self.inv_freq.dtype) * self.inv_freq
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
-    def forward(self, x: Tensor, positions: Optional[Tensor] = None,
-                mask: Optional[Tensor] = None, causal: bool = True) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor | None = None,
+                mask: Tensor | None = None, causal: bool = True) -> Tensor:
         """Unpruned pass without a cache (training, references).
 
         Args:

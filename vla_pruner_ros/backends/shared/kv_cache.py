@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Key/value memory with one length per layer.
 
 After a cut at layer K the layers below K remember the whole prompt and the others only the kept
@@ -5,7 +6,7 @@ rows.  Both lengths are known before the pass starts (the budget fixes them), so
 allocated once, decode steps only copy into place, and shapes are the same at every step of one
 budget.
 """
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -27,14 +28,14 @@ class KvCache:
         self._lengths = [0] * len(self.capacities)
         shapes = [(2, 1, config.num_key_value_heads, rows, config.head_dim)
                   for rows in self.capacities]
-        self._store: List[Tensor] = [like.new_empty(shape) for shape in shapes]
+        self._store: list[Tensor] = [like.new_empty(shape) for shape in shapes]
 
     @property
-    def lengths(self) -> Tuple[int, ...]:
+    def lengths(self) -> tuple[int, ...]:
         """Rows held now, per layer."""
         return tuple(self._lengths)
 
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> Tuple[Tensor, Tensor]:
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add rows (1, Hkv, n, D) and return views (1, Hkv, length, D) of all rows of the layer.
 
         Raises:
@@ -60,6 +61,6 @@ class KvCache:
         return sum(one.numel() * one.element_size() for one in self._store)
 
 
-def capacities(layers: int, cut: int, full: int, short: int, room: int) -> Tuple[int, ...]:
+def capacities(layers: int, cut: int, full: int, short: int, room: int) -> tuple[int, ...]:
     """Rows per layer: ``full + room`` below layer ``cut``, ``short + room`` from it on."""
     return tuple((full if layer < cut else short) + room for layer in range(layers))

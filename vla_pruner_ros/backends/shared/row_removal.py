@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hot path: one pass over a decoder in which visual rows are really removed before layer K.
 
 What it knows: the decoder's layers, where the visual, text and action rows are, and a selector
@@ -14,7 +15,6 @@ remember all rows and the others only the kept ones.  Two savings follow from wh
 Without a cut the pass is the decoder's own ``forward``, bit for bit.
 """
 from dataclasses import dataclass, replace
-from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class PassResult:
     """
 
     hidden: Tensor
-    kept: Tuple[Tensor, ...]
+    kept: tuple[Tensor, ...]
     rows: Tensor
 
 
@@ -79,7 +79,7 @@ class PrunedPass:
     """
 
     def __init__(self, decoder: Decoder, sequence: SequenceLayout, selector: TokenSelector,
-                 causal: bool, decode_room: Optional[int] = None, trim: Optional[bool] = None):
+                 causal: bool, decode_room: int | None = None, trim: bool | None = None):
         layers = len(decoder.layers)
         self._decoder, self._sequence, self._selector = decoder, sequence, selector
         self._causal, self._room, self._last = causal, decode_room, layers - 1
@@ -88,10 +88,10 @@ class PrunedPass:
             (self._cut is not None) if trim is None else trim)
         self._needs = selector.needs
         self._actions = ActionAttention(self._needs.action_rows, layers)
-        self._embeds: Optional[Tensor] = None
-        self._kept: Tuple[Tensor, ...] = ()
+        self._embeds: Tensor | None = None
+        self._kept: tuple[Tensor, ...] = ()
         self._next = sequence.length  # position id of the next decoded row, whatever was dropped
-        self.cache: Optional[KvCache] = None
+        self.cache: KvCache | None = None
 
     @torch.no_grad()
     def prefill(self, embeds: Tensor) -> PassResult:
@@ -126,8 +126,8 @@ class PrunedPass:
         if self.cache is not None:
             self.cache.append(index, keys, values)
 
-        needed: Optional[Tensor] = None  # local rows whose output is read later, None = all
-        visual_output: Optional[Tensor] = None
+        needed: Tensor | None = None  # local rows whose output is read later, None = all
+        visual_output: Tensor | None = None
         if index + 1 == self._cut:
             if self._needs.attention_output:
                 visual_output = self._visual_output(layer, state, normed, keys, values)
@@ -168,7 +168,7 @@ class PrunedPass:
         return layer.self_attn.attend(queries, keys, values, mask, False)
 
     def _choose_after(self, layer: DecoderLayer, state: _State, normed: Tensor, keys: Tensor,
-                      visual_output: Optional[Tensor]) -> Tensor:
+                      visual_output: Tensor | None) -> Tensor:
         """Capture what the selector needs of layer K-1 and return the rows that go on."""
         def weights(span: slice) -> Tensor:
             queries = layer.self_attn.queries(normed[:, span], state.cos[:, span],
@@ -183,8 +183,8 @@ class PrunedPass:
         return self._choose(semantic, state.x if needs.text_states else None, visual_output,
                             acting)
 
-    def _choose(self, weights: Optional[Tensor], states: Optional[Tensor],
-                output: Optional[Tensor], action: Optional[Tensor]) -> Tensor:
+    def _choose(self, weights: Tensor | None, states: Tensor | None,
+                output: Tensor | None, action: Tensor | None) -> Tensor:
         """Ask the selector; return the remaining rows in ascending order."""
         assert self._embeds is not None
         signals = build_signals(self._sequence, self._selector, self._embeds, weights, states,
@@ -192,7 +192,7 @@ class PrunedPass:
         self._kept = tuple(self._selector.choose(signals))
         return self._sequence.remaining(self._kept, self._embeds.device)
 
-    def _allocate(self, embeds: Tensor) -> Optional[KvCache]:
+    def _allocate(self, embeds: Tensor) -> KvCache | None:
         """Memory for the prompt and ``decode_room`` rows; the sizes depend on the budget alone."""
         if self._room is None:
             return None
@@ -239,6 +239,6 @@ class PrunedPass:
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         return self._decoder.norm(x)
 
-    def feedback(self) -> List[Feedback]:
+    def feedback(self) -> list[Feedback]:
         """What the action rows looked at, per image (empty when nobody asked)."""
         return self._actions.feedback(self._sequence, self._kept)

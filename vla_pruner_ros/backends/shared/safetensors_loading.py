@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Safetensors into a module, one tensor at a time, every mismatch named.
 
 The file is memory-mapped and each tensor is copied (and cast) straight into its parameter, so
 there is never a second copy of all weights in memory.
 """
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence
 
 import torch
 from torch import nn
@@ -41,7 +42,7 @@ def load_safetensors(model: nn.Module, path: Path) -> None:
             names = set(stored.keys())
             shapes = {name: tuple(stored.get_slice(name).get_shape())
                       for name in names & set(wanted)}
-            problems: List[str] = []
+            problems: list[str] = []
             missing = sorted(set(wanted) - names)
             if missing:
                 problems.append(_named('missing', missing))

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where things are in the language model's input, before and after visual rows were dropped."""
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class SequenceLayout:
     length: int
     visual: VisualLayout
     text: slice
-    action: Optional[slice] = None
+    action: slice | None = None
 
     def __post_init__(self):
         """Check the spans once, so that the hot path does not have to."""
@@ -63,7 +64,7 @@ class SequenceLayout:
 
     def remaining(self, kept: Sequence[Tensor], device: torch.device) -> Tensor:
         """Original rows (n,) that remain when ``kept`` (sorted, per image) stay; ascending."""
-        parts: List[Tensor] = [torch.arange(self.visual.start, device=device)]
+        parts: list[Tensor] = [torch.arange(self.visual.start, device=device)]
         for index, one in enumerate(kept):
             parts.append(one.to(device) + self.image(index).start)
         parts.append(torch.arange(self.visual.stop, self.length, device=device))

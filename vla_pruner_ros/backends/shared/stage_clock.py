@@ -1,6 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """Milliseconds of the stages of one policy call."""
 import time
-from typing import Dict
 
 import torch
 
@@ -14,7 +14,7 @@ class StageClock:
 
     def __init__(self, device: torch.device):
         self._device = device
-        self.stages: Dict[str, float] = {}
+        self.stages: dict[str, float] = {}
         self._last = self._now()
 
     def _now(self) -> float:

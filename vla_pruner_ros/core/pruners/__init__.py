@@ -1,6 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The token-selection methods: one file each, found by name, imported when first asked for."""
 from importlib import import_module
-from typing import Type
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
@@ -26,7 +26,7 @@ REGISTRY = {
 }
 
 
-def pruner_class(name: str) -> Type[Pruner]:
+def pruner_class(name: str) -> type[Pruner]:
     """Import a method by its registry name.
 
     Raises:
@@ -35,11 +35,11 @@ def pruner_class(name: str) -> Type[Pruner]:
     if name not in REGISTRY:
         raise ConfigError(f'pruner is {name!r}; accepted: one of {", ".join(REGISTRY)}')
     module, _, attribute = REGISTRY[name].partition(':')
-    found: Type[Pruner] = getattr(import_module(module), attribute)
+    found: type[Pruner] = getattr(import_module(module), attribute)
     return found
 
 
-def resolve_layer(method: Type[Pruner], prune_layer: int, decoder_layers: int) -> int:
+def resolve_layer(method: type[Pruner], prune_layer: int, decoder_layers: int) -> int:
     """Decoder layer before which ``method`` cuts.
 
     A ``prune_layer`` below 0 takes the paper's layer, scaled from 32 layers to this decoder: at

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pruner seam: what a token-selection method may ask for, and what it must answer.
 
 A pruner never sees a model, a cache or a topic.  It says which signals it ``needs`` (nothing else
@@ -7,7 +8,7 @@ shown the attention that the action tokens paid.  Methods that need only a score
 """
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Optional, Tuple
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -36,10 +37,10 @@ class Needs:
             models that decode their actions in parallel have these rows in the prompt's pass.
     """
 
-    prefill_rows: Optional[str] = None
+    prefill_rows: str | None = None
     text_states: bool = False
     attention_output: bool = False
-    action_rows: Optional[str] = None
+    action_rows: str | None = None
     action_at_cut: bool = False
 
 
@@ -60,13 +61,13 @@ class Signals:
     """
 
     image: int
-    grid: Tuple[int, int]
+    grid: tuple[int, int]
     features: Tensor
-    prefill_attention: Optional[Tensor] = None
-    text_states: Optional[Tensor] = None
-    visual_states: Optional[Tensor] = None
-    attention_output: Optional[Tensor] = None
-    action_attention: Optional[Tensor] = None
+    prefill_attention: Tensor | None = None
+    text_states: Tensor | None = None
+    visual_states: Tensor | None = None
+    attention_output: Tensor | None = None
+    action_attention: Tensor | None = None
     step: int = 0
 
 
@@ -182,7 +183,7 @@ def resolve_query(semantic_query: str, causal: bool) -> str:
     return 'last_token' if causal else 'text'
 
 
-def required(signal: Optional[Tensor], what: str, pruner: str) -> Tensor:
+def required(signal: Tensor | None, what: str, pruner: str) -> Tensor:
     """Return a signal that the pruner asked for, or say that the backend left it out.
 
     Raises:

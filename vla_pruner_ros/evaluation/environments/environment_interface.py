@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulators that an evaluation can run in, behind one small interface.
 
 An environment shows what the policy needs and executes what the policy's node would publish.  It
 does not know pruners, engines or journals.
 """
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Dict, List, Sequence, Tuple, Type
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +33,7 @@ class Environment(ABC):
 
     @classmethod
     @abstractmethod
-    def check(cls, tasks: List[str]) -> None:
+    def check(cls, tasks: list[str]) -> None:
         """Refuse tasks that do not exist, without starting the simulator.
 
         Raises:
@@ -39,7 +41,7 @@ class Environment(ABC):
         """
 
     @classmethod
-    def expand(cls, tasks: Sequence[str]) -> Tuple[str, ...]:
+    def expand(cls, tasks: Sequence[str]) -> tuple[str, ...]:
         """Tasks that names on the command line stand for; here: themselves.
 
         Raises:
@@ -49,7 +51,7 @@ class Environment(ABC):
         return tuple(tasks)
 
     @classmethod
-    def versions(cls) -> Dict[str, str]:
+    def versions(cls) -> dict[str, str]:
         """Name -> version of what outcomes depend on here, beside ``plan.versions``."""
         return {}
 
@@ -118,7 +120,7 @@ def find(name: str) -> Any:
         raise ConfigError(f'{name!r} cannot be imported: {error}') from error
 
 
-def environment_class(name: str) -> Type[Environment]:
+def environment_class(name: str) -> type[Environment]:
     """Find an environment by its registered name, or as ``module:attribute``.
 
     Raises:
@@ -127,5 +129,5 @@ def environment_class(name: str) -> Type[Environment]:
     if name not in REGISTRY and ':' not in name:
         raise ConfigError(f'environment is {name!r}; accepted: {", ".join(REGISTRY)}, or '
                           'module:attribute of your own')
-    found: Type[Environment] = find(REGISTRY.get(name, name))
+    found: type[Environment] = find(REGISTRY.get(name, name))
     return found

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simulated robot as an environment: what its ROS node does, without the messages.
 
 As there, the robot executes the DIFFERENCES between consecutive poses of a command, so an
 evaluated policy moves exactly like one behind topics in lock step.
 """
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 
@@ -29,11 +30,11 @@ class Simulation(Environment):
         self._policy = spec.name
         self._cameras = tuple(camera.role for camera in spec.cameras)
         self._image_size = spec.cameras[0].height
-        self._robots: Dict[str, Any] = {}  # by task, the one used last at the end
+        self._robots: dict[str, Any] = {}  # by task, the one used last at the end
         self._robot: Any = None
 
     @classmethod
-    def check(cls, tasks: List[str]) -> None:
+    def check(cls, tasks: list[str]) -> None:
         """Look every task up."""
         for task in tasks:
             get_task(task)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tasks x variants x seeds -> episode jobs with stable names, and what they depend on.
 
 All variants of one (task, seed) follow each other, so that a run that is stopped early has
@@ -5,6 +6,7 @@ complete pairs.  ``conditions`` are what an episode's outcome depends on besides
 plans with the same conditions can share a journal, so a run can be extended by more seeds, tasks
 or methods without repeating anything.
 """
+from collections.abc import Mapping
 import dataclasses
 from dataclasses import dataclass, field
 import hashlib
@@ -12,7 +14,7 @@ from importlib import metadata
 import json
 from pathlib import Path
 import platform
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters, table
@@ -75,27 +77,27 @@ class Plan:
     """
 
     environment: str
-    tasks: Tuple[str, ...]
-    seeds: Tuple[int, ...]
-    variants: Tuple[Variant, ...]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    variants: tuple[Variant, ...]
     parameters: Parameters
     tokens_per_image: int
     checkpoint_digest: str = ''
     warm_up: str = 'settle'
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
-    only: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def units(self) -> List[List[Job]]:
+    def units(self) -> list[list[Job]]:
         """Jobs, grouped by (task, seed); all tasks of one seed before the next seed."""
         return [[Job(task, seed, variant) for variant in self.variants
                  if task in self.only.get(variant.label, self.tasks)]
                 for seed in self.seeds for task in self.tasks]
 
-    def jobs(self) -> List[Job]:
+    def jobs(self) -> list[Job]:
         """All jobs in the order of ``units``."""
         return [job for unit in self.units() for job in unit]
 
-    def conditions(self) -> Dict[str, Any]:
+    def conditions(self) -> dict[str, Any]:
         """What outcomes depend on besides task, seed and variant (JSON types)."""
         values = {one.name: getattr(self.parameters, one.name) for one in table()
                   if one.metadata['group'] in OUTCOME_GROUPS or one.name in OUTCOME_PARAMETERS}
@@ -112,7 +114,7 @@ class Plan:
         text = json.dumps(self.conditions(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What is run, for reports (JSON types)."""
         return {'environment': self.environment, 'tasks': list(self.tasks),
                 'first_seed': self.seeds[0], 'episodes_per_task': len(self.seeds),
@@ -122,7 +124,7 @@ class Plan:
                 'digest': self.digest, 'conditions': self.conditions()}
 
 
-def seeds(episodes: int, first: int = FIRST_SEED) -> Tuple[int, ...]:
+def seeds(episodes: int, first: int = FIRST_SEED) -> tuple[int, ...]:
     """Seeds of the episodes of one task.
 
     Raises:
@@ -136,7 +138,7 @@ def seeds(episodes: int, first: int = FIRST_SEED) -> Tuple[int, ...]:
     return tuple(range(first, first + episodes))
 
 
-def versions() -> Dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions that outcomes depend on."""
     found = {'python': platform.python_version(), 'machine': platform.machine()}
     for name in PACKAGES:

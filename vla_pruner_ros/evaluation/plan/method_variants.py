@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is compared: a pruner, its budget, changed parameters, with or without action reuse.
 
 A method is written ``PRUNER[/NAME=VALUE...][+reuse]``, for example ``vla_pruner``,
 ``vla_pruner/temporal_window=1`` or ``flashvla/reuse_angle=0.2+reuse``.  Only parameters of pruning
 and reuse may be changed, so that methods differ in nothing else.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, List, Sequence, Tuple
+from typing import Any
 
 import yaml
 
@@ -33,7 +35,7 @@ class Variant:
 
     pruner: str = 'none'
     tokens: int = 0
-    settings: Tuple[Tuple[str, Any], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
     reuse: bool = False
 
     @property
@@ -72,7 +74,7 @@ def parse_method(text: str, base: Parameters) -> Variant:
     if pruner not in PRUNERS:
         raise ConfigError(f'method {text!r} has the pruner {pruner!r}; accepted: '
                           f'{", ".join(PRUNERS)}')
-    settings: List[Tuple[str, Any]] = []
+    settings: list[tuple[str, Any]] = []
     for change in changes:
         name, equals, value = change.partition('=')
         if not equals or name not in CHANGEABLE:
@@ -111,7 +113,7 @@ def parse_budget(text: str, tokens: int) -> int:
     return kept if kept < tokens else 0
 
 
-def cross(methods: Sequence[Variant], budgets: Sequence[int]) -> Tuple[Variant, ...]:
+def cross(methods: Sequence[Variant], budgets: Sequence[int]) -> tuple[Variant, ...]:
     """Every method at every budget, the unpruned policy first, nothing twice.
 
     Keeping all tokens is the same with every pruner, so only ``none`` is run there.

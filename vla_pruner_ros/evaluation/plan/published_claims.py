@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the papers say, as paired comparisons that a run can confirm or refute.
 
 A claim of superiority holds when the 95 % interval of the paired difference lies above zero; a
@@ -6,8 +7,9 @@ on the other side, the claim does not hold; when it contains the border, the run
 tell, and that is what the report says.  A claim that two things differ holds when the interval
 excludes zero, and does not hold when it lies within the margin on both sides of zero.
 """
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
@@ -51,21 +53,21 @@ class Claim:
 
     key: str
     text: str
-    first: Tuple[str, str]
-    second: Tuple[str, str]
+    first: tuple[str, str]
+    second: tuple[str, str]
     margin: float = 0.0
     differ: bool = False
     measure: str = 'success'
     moving_target: bool = False
-    reuse_rate: Tuple[float, float] = (0.0, 1.0)
-    tasks: Optional[Tuple[str, ...]] = None
+    reuse_rate: tuple[float, float] = (0.0, 1.0)
+    tasks: tuple[str, ...] | None = None
 
 
 LOW, HALF = '12.5%', '50%'
 OURS, ZERO = ('vla_pruner', LOW), ('vla_pruner/unseen=zero', LOW)
 REFRESH = ('vla_pruner/unseen=zero/refresh_period=8', LOW)
 BLIND_REUSE = ('flashvla/reuse_image_change=0+reuse', HALF)  # the published rule: no image veto
-CLAIMS: Tuple[Claim, ...] = (
+CLAIMS: tuple[Claim, ...] = (
     Claim('a', 'VLA-Pruner at 50 % loses nothing', ('vla_pruner', HALF), ('none', 'all'), NO_LOSS),
     *(Claim('b', f'VLA-Pruner beats {name} at 12.5 %', OURS, (name, LOW))
       for name in ('fastv', 'sparsevlm', 'divprune', 'random', 'uniform')),
@@ -94,8 +96,8 @@ KEYS = tuple(dict.fromkeys(one.key for one in CLAIMS))
 
 
 def choose(plan_tasks: Sequence[str], moving: Sequence[str], keys: Sequence[str] = KEYS,
-           thresholds: str = '', tasks: Optional[Mapping[str, Sequence[str]]] = None
-           ) -> Tuple[Claim, ...]:
+           thresholds: str = '', tasks: Mapping[str, Sequence[str]] | None = None
+           ) -> tuple[Claim, ...]:
     """The claims of an evaluation, with the tasks that each is judged on.
 
     Args:
@@ -125,7 +127,7 @@ def choose(plan_tasks: Sequence[str], moving: Sequence[str], keys: Sequence[str]
     found = []
     for claim in CLAIMS:
         if claim.key in keys:
-            wanted: Optional[Tuple[str, ...]] = None
+            wanted: tuple[str, ...] | None = None
             if claim.moving_target or claim.key in tasks:
                 wanted = tuple(name for name in plan_tasks if name in tasks.get(claim.key, [name])
                                and (name in moving or not claim.moving_target))
@@ -134,7 +136,7 @@ def choose(plan_tasks: Sequence[str], moving: Sequence[str], keys: Sequence[str]
     return tuple(found)
 
 
-def _with(side: Tuple[str, str], changes: Sequence[str]) -> Tuple[str, str]:
+def _with(side: tuple[str, str], changes: Sequence[str]) -> tuple[str, str]:
     method, budget = side
     if not method.endswith(REUSE) or not changes:
         return side
@@ -142,12 +144,12 @@ def _with(side: Tuple[str, str], changes: Sequence[str]) -> Tuple[str, str]:
 
 
 def variants(claims: Sequence[Claim], base: Parameters, tokens: int,
-             plan_tasks: Sequence[str] = ()) -> Dict[Variant, Optional[Tuple[str, ...]]]:
+             plan_tasks: Sequence[str] = ()) -> dict[Variant, tuple[str, ...] | None]:
     """Everything that the claims compare, and the tasks on which it is needed (None = all).
 
     The unpruned policy comes first and runs on all tasks.
     """
-    found: Dict[Variant, Optional[Tuple[str, ...]]] = {Variant(): None}
+    found: dict[Variant, tuple[str, ...] | None] = {Variant(): None}
     for claim in claims:
         for side in (claim.first, claim.second):
             one = variant(side, base, tokens)
@@ -160,23 +162,23 @@ def variants(claims: Sequence[Claim], base: Parameters, tokens: int,
     return found
 
 
-def variant(side: Tuple[str, str], base: Parameters, tokens: int) -> Variant:
+def variant(side: tuple[str, str], base: Parameters, tokens: int) -> Variant:
     """Make the variant of (method, budget)."""
     method = parse_method(side[0], base)
     return Variant(method.pruner, parse_budget(side[1], tokens), method.settings, method.reuse)
 
 
-def judge(results: Results, claims: Sequence[Claim]) -> List[Dict[str, Any]]:
+def judge(results: Results, claims: Sequence[Claim]) -> list[dict[str, Any]]:
     """Verdict on every claim (JSON types)."""
     return [verdict(claim, results) for claim in claims]
 
 
-def verdict(claim: Claim, results: Results) -> Dict[str, Any]:
+def verdict(claim: Claim, results: Results) -> dict[str, Any]:
     """Judge one claim."""
     plan = results.plan
     first, second = (variant(side, plan.parameters, plan.tokens_per_image).label
                      for side in (claim.first, claim.second))
-    said: Dict[str, Any] = {
+    said: dict[str, Any] = {
         'key': claim.key, 'claim': claim.text, 'first': first, 'second': second,
         'margin': claim.margin, 'measure': claim.measure,
         'tasks': None if claim.tasks is None else list(claim.tasks)}
@@ -191,7 +193,7 @@ def verdict(claim: Claim, results: Results) -> Dict[str, Any]:
     return said
 
 
-def compared(pairs: Blocks, claim: Claim) -> Dict[str, Any]:
+def compared(pairs: Blocks, claim: Claim) -> dict[str, Any]:
     """Difference, interval, agreement of the policies and verdict."""
     success = claim.measure == 'success'
     low, high = pairs.interval() if success else pairs.mean_interval()
@@ -203,7 +205,7 @@ def compared(pairs: Blocks, claim: Claim) -> Dict[str, Any]:
             'verdict': decide(low, high, claim.margin, claim.differ)}
 
 
-def _reuse(claim: Claim, results: Results, label: str) -> Dict[str, Any]:
+def _reuse(claim: Claim, results: Results, label: str) -> dict[str, Any]:
     """Reuse rate of a variant; without a verdict where the claim speaks of another rate."""
     rows = [row for key, row in results.of[label].items()
             if claim.tasks is None or key[1] in claim.tasks]

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``vla-pruner eval`` was asked for: plans, one per policy, and the claims to judge."""
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
@@ -52,8 +54,8 @@ class Work:
         claims: to judge.
     """
 
-    policies: Tuple[Policy, ...]
-    claims: Tuple[Claim, ...]
+    policies: tuple[Policy, ...]
+    claims: tuple[Claim, ...]
 
 
 def make_work(options: argparse.Namespace, parameters: Parameters) -> Work:
@@ -100,12 +102,12 @@ def make_work(options: argparse.Namespace, parameters: Parameters) -> Work:
                              else options.out) for name, one in zip(names, policies)), judged)
 
 
-def each_policy(options: argparse.Namespace, parameters: Parameters) -> List[Parameters]:
+def each_policy(options: argparse.Namespace, parameters: Parameters) -> list[Parameters]:
     """The run's parameters with every ``--checkpoint``, or as they are."""
     return [parameters.changed({'checkpoint': one}) for one in options.checkpoint] or [parameters]
 
 
-def _load(parameters: Parameters) -> Tuple[int, Tuple[str, ...]]:
+def _load(parameters: Parameters) -> tuple[int, tuple[str, ...]]:
     """Visual tokens per image and trained tasks (may be none) of a policy."""
     from vla_pruner_ros.backends import load_backend
     backend = load_backend(parameters)
@@ -115,7 +117,7 @@ def _load(parameters: Parameters) -> Tuple[int, Tuple[str, ...]]:
     return found
 
 
-def short_names(checkpoints: Sequence[str]) -> List[str]:
+def short_names(checkpoints: Sequence[str]) -> list[str]:
     """Last parts of the paths, as many as tell them apart; no more of a path than needed."""
     parts = [Path(one or 'shipped').parts for one in checkpoints]
     for count in range(1, max(map(len, parts)) + 1):
@@ -127,13 +129,13 @@ def short_names(checkpoints: Sequence[str]) -> List[str]:
 
 def choose_variants(options: argparse.Namespace, parameters: Parameters, tokens: int,
                     judged: Sequence[Claim], tasks: Sequence[str]
-                    ) -> Tuple[Tuple[Variant, ...], Dict[str, Tuple[str, ...]]]:
+                    ) -> tuple[tuple[Variant, ...], dict[str, tuple[str, ...]]]:
     """Methods x budgets, and what the claims need: variants, and label -> tasks of some.
 
     Raises:
         ConfigError: an unknown method or budget, or a variant that does not fit.
     """
-    found: Dict[Variant, Any] = {}
+    found: dict[Variant, Any] = {}
     if options.claims is not None:
         found = dict(claims.variants(judged, parameters, tokens, tasks))
     if options.claims is None or options.pruners or options.budgets:
@@ -147,7 +149,7 @@ def choose_variants(options: argparse.Namespace, parameters: Parameters, tokens:
     return chosen, {label: where for label, where in only.items() if where}
 
 
-def claim_tasks(texts: Sequence[str]) -> Dict[str, Tuple[str, ...]]:
+def claim_tasks(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """``['b=task,task', ...]`` -> letter -> tasks.
 
     Raises:
@@ -162,7 +164,7 @@ def claim_tasks(texts: Sequence[str]) -> Dict[str, Tuple[str, ...]]:
     return found
 
 
-def words(text: str) -> Tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
     """Comma-separated words, each once, in their order.
 
     Raises:

@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thresholds of action reuse that reuse about a third of the steps, found by a small run.
 
 The published rule (no image veto) with FlashVLA's own token selection, as in the claim on reuse.
 The episodes have seeds of their own, so that what the sweep chose is judged on others.
 """
+from collections.abc import Sequence
 from itertools import product
-from typing import Any, Dict, Sequence
+from typing import Any
 
 from vla_pruner_ros.evaluation.plan.episode_plan import FIRST_SEED as EVALUATION_SEED
 from vla_pruner_ros.evaluation.plan.method_variants import REUSE
@@ -19,7 +21,7 @@ SETTINGS = tuple(f'reuse_angle={angle}/reuse_overlap={overlap}'
 METHODS = tuple(f'{BLIND_REUSE[0][:-len(REUSE)]}/{one}{REUSE}' for one in SETTINGS)
 
 
-def suggestion(variants: Sequence[Dict[str, Any]]) -> str:
+def suggestion(variants: Sequence[dict[str, Any]]) -> str:
     """What to pass to ``--reuse-settings``.
 
     Args:

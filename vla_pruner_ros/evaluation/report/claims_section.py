@@ -1,5 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report's section on the published claims."""
-from typing import Any, Dict, List
+from typing import Any
 
 from vla_pruner_ros.evaluation.report.evaluation_summary import PATH
 from vla_pruner_ros.evaluation.report.text_tables import (
@@ -11,7 +12,7 @@ from vla_pruner_ros.evaluation.report.text_tables import (
 )
 
 
-def claims(report: Dict[str, Any]) -> List[str]:
+def claims(report: dict[str, Any]) -> list[str]:
     """Verdicts, or nothing when no claim could be judged."""
     judged = report.get('claims', [])
     if all('difference' not in one for one in judged):
@@ -30,19 +31,19 @@ def claims(report: Dict[str, Any]) -> List[str]:
             'path compares the mean distance from the unpruned path, in mm.', '']
 
 
-def scale(one: Dict[str, Any]) -> float:
+def scale(one: dict[str, Any]) -> float:
     """Percentage points; a path in millimetres."""
     return 1000 if one['measure'] == PATH else 100
 
 
-def first_minus_second(one: Dict[str, Any]) -> str:
+def first_minus_second(one: dict[str, Any]) -> str:
     """Difference and interval, or a dash."""
     if 'difference' not in one:
         return '-'
     return difference(one, scale(one)) + (' mm' if one['measure'] == PATH else '')
 
 
-def agreement(one: Dict[str, Any]) -> str:
+def agreement(one: dict[str, Any]) -> str:
     """How many policies have the sign of the whole, and the difference of each."""
     if 'policies' not in one:
         return '-'
@@ -50,7 +51,7 @@ def agreement(one: Dict[str, Any]) -> str:
     return f'{one["same_sign"]} of {len(one["policies"])} ({each})'
 
 
-def notes(one: Dict[str, Any]) -> str:
+def notes(one: dict[str, Any]) -> str:
     """What else is worth knowing: means of shares, reuse rate, tasks, why not."""
     found = []
     if 'means' in one and one['measure'] != 'success':

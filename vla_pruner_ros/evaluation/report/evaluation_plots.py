@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plots of an evaluation (matplotlib, no display)."""
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +11,7 @@ from vla_pruner_ros.evaluation.plan.method_variants import UNPRUNED
 
 MARKERS = 'sD^vPX*'  # of methods that ran at a single budget, which get no line
 STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
-Variant = Dict[str, Any]
+Variant = dict[str, Any]
 
 
 def pyplot() -> Any:
@@ -28,7 +30,7 @@ def pyplot() -> Any:
     return plt
 
 
-def plot_all(report: Dict[str, Any], folder: Path) -> List[Path]:
+def plot_all(report: dict[str, Any], folder: Path) -> list[Path]:
     """Write every plot that the results allow; returns the files."""
     variants = [one for one in report['variants'] if one['episodes']]
     if not variants:
@@ -43,14 +45,14 @@ def plot_all(report: Dict[str, Any], folder: Path) -> List[Path]:
     return made
 
 
-def lines(variants: Sequence[Variant]) -> Dict[str, List[Variant]]:
+def lines(variants: Sequence[Variant]) -> dict[str, list[Variant]]:
     """Method -> its variants by rising budget, ending at the one that keeps all tokens.
 
     A method with reuse ends at reuse without pruning, every other at the unpruned policy.
     """
     whole = {one['method']: one for one in variants if one['kept_share'] == 1.0}
     unpruned = next((one for one in variants if one['label'] == UNPRUNED), None)
-    found: Dict[str, List[Variant]] = {}
+    found: dict[str, list[Variant]] = {}
     for one in sorted(variants, key=lambda one: float(one['kept_share'])):
         if one['kept_share'] < 1.0:
             found.setdefault(one['method'], []).append(one)
@@ -64,7 +66,7 @@ def lines(variants: Sequence[Variant]) -> Dict[str, List[Variant]]:
     return found
 
 
-def style(number: int, points: Sequence[Variant]) -> Dict[str, str]:
+def style(number: int, points: Sequence[Variant]) -> dict[str, str]:
     """Colour, marker and line of a method; no line where it ran at one budget only."""
     alone = sum(one['label'] != UNPRUNED for one in points) == 1
     return {'color': f'C{number % 10}',
@@ -101,8 +103,8 @@ def plot_tasks(variants: Sequence[Variant], tasks: Sequence[str], path: Path) ->
     for axis in axes.flat[len(tasks):]:
         axis.axis('off')
     for axis, task in zip(axes.flat, tasks):
-        def value(one: Variant, task: str = task) -> Dict[str, Any]:
-            found: Dict[str, Any] = one['tasks'][task]
+        def value(one: Variant, task: str = task) -> dict[str, Any]:
+            found: dict[str, Any] = one['tasks'][task]
             return found
         _success_panel(axis, variants, value)
         axis.set_title(task, fontsize=10)
@@ -116,7 +118,7 @@ def plot_tasks(variants: Sequence[Variant], tasks: Sequence[str], path: Path) ->
 
 
 def _success_panel(axis: Any, variants: Sequence[Variant],
-                   value: Callable[[Variant], Dict[str, Any]]) -> None:
+                   value: Callable[[Variant], dict[str, Any]]) -> None:
     methods = lines(variants)
     for number, (method, points) in enumerate(methods.items()):
         known = [one for one in points if value(one)['episodes']]

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of an evaluation: ``report.json``, ``report.md`` and plots."""
+from collections.abc import Sequence
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any
 
 from vla_pruner_ros.evaluation.plan.episode_plan import WARM_UPS
 from vla_pruner_ros.evaluation.report.claims_section import claims
@@ -30,7 +32,7 @@ READING = (
     'and rank the variants only roughly; `vla-pruner bench` measures them properly.')
 
 
-def write(report: Dict[str, Any], folder: Path, pictures: bool = True) -> List[Path]:
+def write(report: dict[str, Any], folder: Path, pictures: bool = True) -> list[Path]:
     """Write all files; returns them.
 
     Raises:
@@ -45,7 +47,7 @@ def write(report: Dict[str, Any], folder: Path, pictures: bool = True) -> List[P
     return [data, text, *plots]
 
 
-def markdown(report: Dict[str, Any]) -> str:
+def markdown(report: dict[str, Any]) -> str:
     """The report for people."""
     plan, episodes = report['plan'], report['episodes']
     unfinished = '' if episodes['finished'] == episodes['planned'] else (
@@ -68,7 +70,7 @@ def markdown(report: Dict[str, Any]) -> str:
     return '\n'.join(parts).rstrip() + '\n'
 
 
-def success_table(report: Dict[str, Any]) -> List[str]:
+def success_table(report: dict[str, Any]) -> list[str]:
     """Rate with interval, overall and per task; many tasks without intervals, to be readable."""
     tasks = report['plan']['tasks'] if len(report['plan']['tasks']) > 1 else []
     short = len(tasks) > MOST_INTERVALS
@@ -79,7 +81,7 @@ def success_table(report: Dict[str, Any]) -> List[str]:
     return [*lines, '', 'The intervals of single tasks are in the plot.'] if short else lines
 
 
-def restricted(report: Dict[str, Any]) -> List[str]:
+def restricted(report: dict[str, Any]) -> list[str]:
     """Say which rates are of fewer tasks."""
     only = report['plan']['only']
     if not only:
@@ -89,7 +91,7 @@ def restricted(report: Dict[str, Any]) -> List[str]:
             'compare with the others; paired differences do.', '']
 
 
-def against_table(report: Dict[str, Any]) -> List[str]:
+def against_table(report: dict[str, Any]) -> list[str]:
     """Paired differences and path deviations."""
     rows = []
     for one in report['variants']:
@@ -104,7 +106,7 @@ def against_table(report: Dict[str, Any]) -> List[str]:
                   '90 % below', 'largest, median'], rows)
 
 
-def cost_table(report: Dict[str, Any]) -> List[str]:
+def cost_table(report: dict[str, Any]) -> list[str]:
     """Milliseconds per stage, multiply-adds, reuse."""
     stages = [name for name in STAGES
               if any(name in one['stages_ms'] for one in report['variants'])]
@@ -126,7 +128,7 @@ def cost_table(report: Dict[str, Any]) -> List[str]:
         'share of all tokens that any pruned run of an episode kept.']
 
 
-def cautions(variants: Sequence[Dict[str, Any]]) -> List[str]:
+def cautions(variants: Sequence[dict[str, Any]]) -> list[str]:
     """Say where little was pruned, because then little was tested."""
     short = [one for one in variants if one['kept_share'] < 1.0 and one['calls_median']
              and one['pruned_share'] < SMALL_SHARE]
@@ -138,7 +140,7 @@ def cautions(variants: Sequence[Dict[str, Any]]) -> List[str]:
                 '`--warm-up settle` or a smaller `execution_horizon` prune more of them.']
 
 
-def comparisons(report: Dict[str, Any]) -> List[str]:
+def comparisons(report: dict[str, Any]) -> list[str]:
     """The reference method against the others, budget by budget."""
     labels = {one['label']: one['method'] for one in report['variants']}
     methods = list(dict.fromkeys(labels.values()))
@@ -156,20 +158,20 @@ def comparisons(report: Dict[str, Any]) -> List[str]:
                    rows), '', 'All other pairs are in `report.json`.', '']
 
 
-def pictures(report: Dict[str, Any]) -> List[str]:
+def pictures(report: dict[str, Any]) -> list[str]:
     """Links to the plots."""
     return [line for name in report.get('files', ())
             for line in (f'![{Path(name).stem.replace("_", " ")}]({name})', '')]
 
 
-def conditions(plan: Dict[str, Any], several: bool) -> List[str]:
+def conditions(plan: dict[str, Any], several: bool) -> list[str]:
     """What the outcomes depend on; of several policies, what they share."""
     return table(['condition', 'value'],
                  [[f'`{name}`', f'`{value}`'] for name, value in plan['conditions'].items()
                   if not (several and name == 'checkpoint')])
 
 
-def summary(report: Dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
     """A few columns for the terminal."""
     rows = [['variant', 'success', 'lost', 'won', 'p', 'ms/call', 'reused']]
     for one in report['variants']:

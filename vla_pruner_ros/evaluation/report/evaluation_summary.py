@@ -1,12 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of the journals -> the numbers of the report, as plain data.
 
 Everything is computed from the rows alone, so a report can be made again at any time.  Success
 rates pool the episodes of all tasks (every task has the same seeds) and of all policies; each task
 and each policy is also given.
 """
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +19,8 @@ from vla_pruner_ros.evaluation.statistics.intervals import holm
 from vla_pruner_ros.evaluation.statistics.policy_blocks import Blocks, over_policies, rate_interval
 
 PATH = 'path_deviation'  # measure: metres from the unpruned path, mean of an episode
-Row = Dict[str, Any]
-Key = Tuple[str, str, int]  # policy, task, seed
+Row = dict[str, Any]
+Key = tuple[str, str, int]  # policy, task, seed
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,13 @@ class Results:
     def __init__(self, runs: Sequence[PolicyRun]):
         self.runs = tuple(runs)
         self.plan = runs[0].plan
-        self.of: Dict[str, Dict[Key, Row]] = {one.label: {} for one in self.plan.variants}
+        self.of: dict[str, dict[Key, Row]] = {one.label: {} for one in self.plan.variants}
         for run in runs:
             for job in run.plan.jobs():
                 row = run.rows.get(job.name)
                 if row is not None:
                     self.of[job.variant.label][run.name, job.task, job.seed] = row
-        self._paths: Dict[Key, np.ndarray] = {}
+        self._paths: dict[Key, np.ndarray] = {}
 
     @property
     def planned(self) -> int:
@@ -64,7 +66,7 @@ class Results:
         """Episodes that count."""
         return sum(len(rows) for rows in self.of.values())
 
-    def pairs(self, first: str, second: str, tasks: Optional[Sequence[str]] = None,
+    def pairs(self, first: str, second: str, tasks: Sequence[str] | None = None,
               measure: str = 'success') -> Blocks:
         """A number of the rows of two variants (labels) on the episodes that both have finished.
 
@@ -75,7 +77,7 @@ class Results:
             measure: key of the number, or ``PATH``; episodes without it are left out.
         """
         one, other = self.of.get(first, {}), self.of.get(second, {})
-        found: Dict[str, Dict[Any, Tuple[float, float]]] = {}
+        found: dict[str, dict[Any, tuple[float, float]]] = {}
         for key, row in one.items():
             if key in other and (tasks is None or key[1] in tasks):
                 mine, others = (self._measure(measure, key, of) for of in (row, other[key]))
@@ -83,14 +85,14 @@ class Results:
                     found.setdefault(key[0], {})[key[1:]] = mine, others
         return Blocks(found)
 
-    def _measure(self, measure: str, key: Key, row: Row) -> Optional[float]:
+    def _measure(self, measure: str, key: Key, row: Row) -> float | None:
         if measure != PATH:
-            value: Optional[float] = row[measure]
+            value: float | None = row[measure]
             return value
         apart = self._deviation(key, row)
         return None if apart is None else apart['mean']
 
-    def _deviation(self, key: Key, row: Row) -> Optional[Dict[str, float]]:
+    def _deviation(self, key: Key, row: Row) -> dict[str, float] | None:
         reference = self.of.get(UNPRUNED, {}).get(key)
         if reference is None:
             return None
@@ -98,19 +100,19 @@ class Results:
             self._paths[key] = unpack(reference['path'])
         return deviation(unpack(row['path']), self._paths[key])
 
-    def deviations(self, label: str) -> List[Dict[str, float]]:
+    def deviations(self, label: str) -> list[dict[str, float]]:
         """Path deviation of every episode from the unpruned one of the same task and seed."""
         apart = [self._deviation(key, row) for key, row in self.of[label].items()]
         return [one for one in apart if one is not None]
 
 
-def summarize(results: Results) -> Dict[str, Any]:
+def summarize(results: Results) -> dict[str, Any]:
     """All variants, and the comparisons of those with the same budget (JSON types)."""
     plan = results.plan
     variants = [describe(results, one) for one in plan.variants]
     against = [one['against_unpruned'] for one in variants if one['against_unpruned']]
     adjust(against)
-    comparisons: List[Dict[str, Any]] = []
+    comparisons: list[dict[str, Any]] = []
     for tokens in dict.fromkeys(one.tokens for one in plan.variants):
         labels = [one.label for one in plan.variants if one.tokens == tokens]
         family = [dict(tokens=tokens, first=first, second=second,
@@ -124,7 +126,7 @@ def summarize(results: Results) -> Dict[str, Any]:
             'variants': variants, 'comparisons': comparisons}
 
 
-def policy(results: Results, run: PolicyRun) -> Dict[str, Any]:
+def policy(results: Results, run: PolicyRun) -> dict[str, Any]:
     """What one policy is and how far it got."""
     finished = sum(key[0] == run.name for rows in results.of.values() for key in rows)
     whole = {key: row for key, row in results.of.get(UNPRUNED, {}).items() if key[0] == run.name}
@@ -132,7 +134,7 @@ def policy(results: Results, run: PolicyRun) -> Dict[str, Any]:
             'planned': len(run.plan.jobs()), 'finished': finished, 'unpruned': success(whole)}
 
 
-def describe(results: Results, variant: Variant) -> Dict[str, Any]:
+def describe(results: Results, variant: Variant) -> dict[str, Any]:
     """Success, cost and path of one variant."""
     found = results.of[variant.label]
     rows = list(found.values())
@@ -144,7 +146,7 @@ def describe(results: Results, variant: Variant) -> Dict[str, Any]:
     pairs = results.pairs(variant.label, UNPRUNED)
     policies = {run.name: success({key: row for key, row in found.items() if key[0] == run.name})
                 for run in results.runs}
-    reasons: Dict[str, int] = {}
+    reasons: dict[str, int] = {}
     for row in rows:
         for name, count in row['reasons'].items():
             reasons[name] = reasons.get(name, 0) + count
@@ -178,9 +180,9 @@ def describe(results: Results, variant: Variant) -> Dict[str, Any]:
                              else compare(pairs))}
 
 
-def success(rows: Mapping[Key, Row]) -> Dict[str, Any]:
+def success(rows: Mapping[Key, Row]) -> dict[str, Any]:
     """Episodes, successes, rate and its 95 % interval (Wilson, see ``blocks``)."""
-    solved: Dict[str, Dict[Any, float]] = {}
+    solved: dict[str, dict[Any, float]] = {}
     for key, row in rows.items():
         solved.setdefault(key[0], {})[key[1:]] = bool(row['success'])
     successes = sum(row['success'] for row in rows.values())
@@ -189,7 +191,7 @@ def success(rows: Mapping[Key, Row]) -> Dict[str, Any]:
             'interval': list(rate_interval(solved))}
 
 
-def compare(blocks: Blocks) -> Dict[str, Any]:
+def compare(blocks: Blocks) -> dict[str, Any]:
     """Paired comparison of two variants; differences are first minus second."""
     pairs = blocks.pairs
     return {'pairs': pairs.episodes, 'both': pairs.both, 'first_only': pairs.first,
@@ -198,18 +200,18 @@ def compare(blocks: Blocks) -> Dict[str, Any]:
             'p': blocks.p(), 'policies': blocks.spread, 'same_sign': int(blocks.same_sign)}
 
 
-def adjust(family: Sequence[Dict[str, Any]]) -> None:
+def adjust(family: Sequence[dict[str, Any]]) -> None:
     """Add Holm's adjusted p-values to the comparisons of one family."""
     for one, value in zip(family, holm([one['p'] for one in family])):
         one['p_holm'] = value
 
 
-def middle(values: Sequence[float]) -> Optional[float]:
+def middle(values: Sequence[float]) -> float | None:
     """Median, or None."""
     return float(np.median(values)) if len(values) else None
 
 
-def average(values: Sequence[Optional[float]]) -> Optional[float]:
+def average(values: Sequence[float | None]) -> float | None:
     """Mean of those that are not None, or None."""
     known = [one for one in values if one is not None]
     return float(np.mean(known)) if known else None

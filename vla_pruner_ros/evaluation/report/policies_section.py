@@ -1,5 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report's sections on several policies (training seeds) behind one ranking."""
-from typing import Any, Dict, List
+from typing import Any
 
 from vla_pruner_ros.evaluation.report.text_tables import percent, rate, share, table
 
@@ -11,7 +12,7 @@ READING_SEVERAL = (
     'spread.')
 
 
-def policies(report: Dict[str, Any]) -> List[str]:
+def policies(report: dict[str, Any]) -> list[str]:
     """One line per policy, then every variant's rate per policy; nothing for one policy."""
     runs = report['policies']
     if len(runs) < 2:
@@ -26,7 +27,7 @@ def policies(report: Dict[str, Any]) -> List[str]:
             *table(['variant', 'kept', 'mean +- sd (lowest to highest)', *names], rows), '']
 
 
-def spread(one: Dict[str, Any]) -> str:
+def spread(one: dict[str, Any]) -> str:
     """``81.0 +- 4.2 (77.0 to 85.4)`` per cent over the policies."""
     over = one['over_policies']
     if over is None:

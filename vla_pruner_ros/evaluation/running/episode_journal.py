@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The journal of finished episodes: one JSON line each, never rewritten.
 
 The first line says what the episodes depend on.  A line counts as soon as its line feed is on
@@ -8,7 +9,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, IO, List, Tuple
+from typing import Any, IO
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.evaluation.plan.episode_plan import Plan
@@ -42,7 +43,7 @@ class Journal:
         if resume not in RESUME:
             raise ConfigError(f'resume is {resume!r}; accepted: {" or ".join(RESUME)}')
         self.path = folder / NAME
-        self.rows: Dict[str, Dict[str, Any]] = {}
+        self.rows: dict[str, dict[str, Any]] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = open(self.path, 'ab+')
@@ -69,7 +70,7 @@ class Journal:
         if not complete:
             self._write({'digest': plan.digest, 'conditions': plan.conditions()})
 
-    def add(self, row: Dict[str, Any]) -> None:
+    def add(self, row: dict[str, Any]) -> None:
         """Keep a finished episode.
 
         Args:
@@ -78,7 +79,7 @@ class Journal:
         self._write(row)
         self.rows[row['job']] = row
 
-    def _write(self, value: Dict[str, Any]) -> None:
+    def _write(self, value: dict[str, Any]) -> None:
         line = json.dumps(value, separators=(',', ':'), allow_nan=False) + '\n'
         self._file.write(line.encode())
         self._file.flush()
@@ -95,13 +96,13 @@ class Journal:
         self.close()
 
 
-def read(path: Path, content: bytes) -> Tuple[Dict[str, Any], Dict[str, Dict[str, Any]]]:
+def read(path: Path, content: bytes) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """(header, job name -> row) of the complete lines of a journal.
 
     Raises:
         ConfigError: a line is damaged.
     """
-    values: List[Dict[str, Any]] = []
+    values: list[dict[str, Any]] = []
     for number, line in enumerate(content.splitlines(), start=1):
         try:
             value = json.loads(line)
@@ -114,7 +115,7 @@ def read(path: Path, content: bytes) -> Tuple[Dict[str, Any], Dict[str, Dict[str
     return values[0], {row['job']: row for row in values[1:]}
 
 
-def check_same(path: Path, header: Dict[str, Any], plan: Plan) -> None:
+def check_same(path: Path, header: dict[str, Any], plan: Plan) -> None:
     """Refuse a journal whose episodes do not belong to the plan.
 
     Raises:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs episodes: environment + engine, with the control step of the node, in lock step.
 
 Every episode gets its own engine, so nothing is remembered from one to the next and a row depends
@@ -6,7 +7,7 @@ on its job only, whichever process runs it.
 from collections import Counter
 from dataclasses import dataclass
 import time
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class EpisodeWorker:
         self._environment = environment_class(setup.environment)(self._backend.spec)
         PolicyEngine(self._backend, self._parameters).warm_up()  # its cost is not measured
 
-    def run(self, job: Job) -> Dict[str, Any]:
+    def run(self, job: Job) -> dict[str, Any]:
         """Run one episode; the answer is a row of the journal (see ``EpisodeRecord.row``)."""
         parameters = job.variant.apply(self._parameters).changed({'seed': job.seed})
         self._backend.reset()
@@ -127,11 +128,11 @@ class EpisodeRecord:
     def __init__(self, job: Job):
         self._job = job
         self._begin = time.perf_counter()
-        self.path: List[np.ndarray] = []
-        self.steps: List[StepStats] = []
+        self.path: list[np.ndarray] = []
+        self.steps: list[StepStats] = []
         self.error = ''
 
-    def row(self, success: bool) -> Dict[str, Any]:
+    def row(self, success: bool) -> dict[str, Any]:
         """The journal's row (JSON types).
 
         Only ``seconds`` and the keys that begin with ``ms`` differ when a job is repeated.
@@ -159,7 +160,7 @@ class EpisodeRecord:
             'path': pack(self.path)}
 
     @staticmethod
-    def _choice(pruned: List[StepStats]) -> Dict[str, Any]:
+    def _choice(pruned: list[StepStats]) -> dict[str, Any]:
         """How much the choice of tokens moves: the sign of a self-confirming selection."""
         if len(pruned) < 2:
             return {'overlap': None, 'ever_kept': None}

@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """End-effector paths: short texts for the journal, and how far two of them are apart."""
 import base64
 import binascii
-from typing import Dict, Sequence
+from collections.abc import Sequence
 import zlib
 
 import numpy as np
@@ -32,7 +33,7 @@ def unpack(text: str) -> np.ndarray:
     return np.cumsum(moves, axis=0) * RESOLUTION
 
 
-def deviation(path: np.ndarray, reference: np.ndarray) -> Dict[str, float]:
+def deviation(path: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     """Distance of two paths (T, 3), (R, 3) at the same control steps, in metres.
 
     Only the steps that both have are compared: an episode ends when its task is solved.

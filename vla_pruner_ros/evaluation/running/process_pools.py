@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where episodes run: in this process, or in several processes of this machine.
 
 A pool has lanes; each lane runs one job at a time.  The rows do not depend on the pool.
@@ -8,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 import os
 import signal
 import traceback
-from typing import Any, Dict, List, Optional, Tuple, Type
+from typing import Any
 
 from vla_pruner_ros.core import errors
 from vla_pruner_ros.core.errors import BackendError, ConfigError, VlaPrunerError
@@ -17,7 +18,7 @@ from vla_pruner_ros.evaluation.plan.episode_plan import Job
 
 WORKER = 'vla_pruner_ros.evaluation.running.episode_worker:EpisodeWorker'
 MOST_JOBS = 1024
-Row = Dict[str, Any]
+Row = dict[str, Any]
 
 
 class Pool(ABC):
@@ -30,7 +31,7 @@ class Pool(ABC):
         """Give an idle lane a job."""
 
     @abstractmethod
-    def wait(self) -> List[Tuple[int, Row]]:
+    def wait(self) -> list[tuple[int, Row]]:
         """Block until at least one lane is done; (lane, row) of those that are.
 
         Raises:
@@ -59,13 +60,13 @@ class Inline(Pool):
 
     def __init__(self, setup: Any, worker: str = WORKER):
         self._worker = find(worker)(setup)
-        self._job: Optional[Job] = None
+        self._job: Job | None = None
 
     def start(self, lane: int, job: Job) -> None:
         """Keep the job for ``wait``."""
         self._job = job
 
-    def wait(self) -> List[Tuple[int, Row]]:
+    def wait(self) -> list[tuple[int, Row]]:
         """Run it."""
         return [(0, self._worker.run(self._job))]
 
@@ -88,8 +89,8 @@ class Processes(Pool):
     def __init__(self, count: int, setup: Any, worker: str = WORKER):
         self.lanes = count
         context = multiprocessing.get_context('spawn')
-        self._pipes: List[Connection] = []
-        self._processes: List[Any] = []
+        self._pipes: list[Connection] = []
+        self._processes: list[Any] = []
         # Read by the numeric libraries when a worker loads them: waiting threads must not spin.
         os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
         for number in range(count):
@@ -108,7 +109,7 @@ class Processes(Pool):
         except OSError:
             pass  # it has died; ``wait`` reads from the pipe why
 
-    def wait(self) -> List[Tuple[int, Row]]:
+    def wait(self) -> list[tuple[int, Row]]:
         """Collect what arrived."""
         rows = []
         for pipe in wait(self._pipes):
@@ -157,7 +158,7 @@ def serve(pipe: Connection, setup: Any, worker: str) -> None:
 
 def restore(kind: str, message: str, where: str) -> VlaPrunerError:
     """Make an error of this package out of one from another process; ``where`` is its cause."""
-    known: Optional[Type[VlaPrunerError]] = getattr(errors, kind, None)
+    known: type[VlaPrunerError] | None = getattr(errors, kind, None)
     found: VlaPrunerError
     if known is not None and known is not errors.InputError:
         found = known(message)

@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lanes on a Ray cluster: the same workers, each an actor with one CPU.
 
 Optional: needs ``ray`` here and this package, at the same version, on every node.
 """
 import os
 import socket
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError, MissingDependencyError
 from vla_pruner_ros.evaluation.environments.environment_interface import find
@@ -39,7 +40,7 @@ class RayActors(Pool):
                 from error
         self._ray = ray
         self.lanes = count
-        self._running: Dict[Any, int] = {}
+        self._running: dict[Any, int] = {}
         own = {'num_cpus': count, 'include_dashboard': False, 'object_store_memory': OWN_MEMORY}
         os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # nothing is reported to anybody
         try:
@@ -62,7 +63,7 @@ class RayActors(Pool):
         """Submit the job."""
         self._running[self._actors[lane].run.remote(job)] = lane
 
-    def wait(self) -> List[Tuple[int, Row]]:
+    def wait(self) -> list[tuple[int, Row]]:
         """Collect the first that is ready."""
         ray = self._ray
         [ready], _ = ray.wait(list(self._running), num_returns=1)

@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long an evaluation takes, told early and while it runs."""
 import sys
 import time
-from typing import Any, Dict
+from typing import Any
 
 from vla_pruner_ros.runtime.progress_line import Progress
 
@@ -23,7 +24,7 @@ class Meter:
         self._first_unit = max(2, first_unit)
         self._begin, self._done = 0.0, 0
 
-    def on_row(self, row: Dict[str, Any]) -> None:
+    def on_row(self, row: dict[str, Any]) -> None:
         """Count one finished episode."""
         self._begin = self._begin or time.monotonic()
         self._done += 1

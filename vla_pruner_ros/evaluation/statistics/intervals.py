@@ -1,16 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
 """Statistics of success rates: intervals, and tests on paired episodes.
 
 Every method runs the same seeds, so two methods are compared episode by episode: what counts is
 how often one solves what the other does not.  Nothing here knows methods, tasks or files.
 """
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 import math
-from typing import Iterable, List, Sequence, Tuple
 
 Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
 
-def wilson(successes: float, episodes: float, z: float = Z95) -> Tuple[float, float]:
+def wilson(successes: float, episodes: float, z: float = Z95) -> tuple[float, float]:
     """Wilson score interval of a success rate (Wilson 1927); (0, 1) without episodes.
 
     Counts need not be whole: an effective sample size may be smaller than the real one.
@@ -42,7 +43,7 @@ class Pairs:
     neither: int
 
     @classmethod
-    def count(cls, outcomes: Iterable[Tuple[bool, bool]]) -> 'Pairs':
+    def count(cls, outcomes: Iterable[tuple[bool, bool]]) -> 'Pairs':
         """Count (first solved, second solved) pairs."""
         cells = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
         for first, second in outcomes:
@@ -68,7 +69,7 @@ def mcnemar(pairs: Pairs) -> float:
     return min(1.0, 2 * tail / whole)
 
 
-def difference_interval(pairs: Pairs, z: float = Z95) -> Tuple[float, float]:
+def difference_interval(pairs: Pairs, z: float = Z95) -> tuple[float, float]:
     """Interval of the paired difference first - second (Newcombe 1998, method 10).
 
     Made of the two Wilson intervals and the correlation of the outcomes, so it stays inside
@@ -103,7 +104,7 @@ def _correlation(pairs: Pairs) -> float:
     return numerator / math.sqrt(product)
 
 
-def holm(p_values: Sequence[float]) -> List[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values (Holm 1979), in the given order: safe for many comparisons."""
     adjusted = [1.0] * len(p_values)
     largest = 0.0

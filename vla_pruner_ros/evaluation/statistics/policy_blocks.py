@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Statistics of episodes that several policies (training seeds) ran on the same placements.
 
 A policy is a fixed block: methods are compared within it only, and how good it is counts for
@@ -7,9 +8,9 @@ methods of a whole placement at once.  With one policy everything is what ``stat
 Newcombe, exact McNemar.  What is said holds for these policies; ``spread`` shows how much another
 training seed may differ.  Nothing here knows methods, tasks or files.
 """
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 import math
-from typing import Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Blocks:
         of: policy -> placement -> (first, second); policies without such an episode are left out.
     """
 
-    of: Mapping[str, Mapping[Hashable, Tuple[float, float]]]
+    of: Mapping[str, Mapping[Hashable, tuple[float, float]]]
 
     @property
     def episodes(self) -> int:
@@ -41,7 +42,7 @@ class Blocks:
         return sum(len(one) for one in self.of.values())
 
     @property
-    def each(self) -> Dict[str, Pairs]:
+    def each(self) -> dict[str, Pairs]:
         """Counts of every policy, of outcomes that are successes."""
         return {name: Pairs.count((bool(first), bool(second)) for first, second in one.values())
                 for name, one in self.of.items()}
@@ -53,13 +54,13 @@ class Blocks:
                            for first, second in one.values())
 
     @property
-    def differences(self) -> Dict[str, Dict[Hashable, float]]:
+    def differences(self) -> dict[str, dict[Hashable, float]]:
         """Policy -> placement -> first minus second."""
         return {name: {key: first - second for key, (first, second) in one.items()}
                 for name, one in self.of.items()}
 
     @property
-    def spread(self) -> Dict[str, float]:
+    def spread(self) -> dict[str, float]:
         """Policy -> mean difference."""
         return {name: float(np.mean([first - second for first, second in one.values()]))
                 for name, one in self.of.items()}
@@ -75,7 +76,7 @@ class Blocks:
         """Policies whose difference has the sign of the whole."""
         return sum(np.sign(one) == np.sign(self.difference) for one in self.spread.values())
 
-    def interval(self) -> Tuple[float, float]:
+    def interval(self) -> tuple[float, float]:
         """95 % interval of the difference of success rates.
 
         Newcombe's interval of every policy, combined as those of a weighted mean are (Zou and
@@ -93,9 +94,9 @@ class Blocks:
         return (max(-1.0, middle - wider * math.sqrt(below)),
                 min(1.0, middle + wider * math.sqrt(above)))
 
-    def mean_interval(self) -> Tuple[float, float]:
+    def mean_interval(self) -> tuple[float, float]:
         """95 % interval of the difference of means, for shares that are no successes."""
-        placements: Dict[Hashable, float] = {}
+        placements: dict[Hashable, float] = {}
         for one in self.differences.values():
             middle = float(np.mean(list(one.values())))
             for key, value in one.items():
@@ -111,7 +112,7 @@ class Blocks:
         """Two-sided exact p-value of no difference, for successes."""
         if len(self.of) <= 1:
             return mcnemar(self.pairs)
-        placements: Dict[Hashable, int] = {}
+        placements: dict[Hashable, int] = {}
         for one in self.of.values():
             for key, (first, second) in one.items():
                 placements[key] = placements.get(key, 0) + bool(first) - bool(second)
@@ -127,7 +128,7 @@ def design_effect(values: Values) -> float:
     """
     if len(values) <= 1:
         return 1.0
-    clusters: Dict[Hashable, float] = {}
+    clusters: dict[Hashable, float] = {}
     single = float(len(values))
     for one in values.values():
         middle = sum(one.values()) / len(one) if one else 0.0
@@ -138,7 +139,7 @@ def design_effect(values: Values) -> float:
     return max(1.0, together / single)
 
 
-def rate_interval(solved: Values) -> Tuple[float, float]:
+def rate_interval(solved: Values) -> tuple[float, float]:
     """Wilson interval of the success rate over all policies, with the effective sample size."""
     total = sum(len(one) for one in solved.values())
     effect = design_effect({name: one for name, one in solved.items() if one})
@@ -167,9 +168,9 @@ def student95(freedom: int) -> float:
             + (3 * z ** 7 + 19 * z ** 5 + 17 * z ** 3 - 15 * z) / (384 * n ** 3))
 
 
-def over_policies(rates: Sequence[Optional[float]]) -> Optional[Dict[str, float]]:
+def over_policies(rates: Sequence[float | None]) -> dict[str, float] | None:
     """Mean, standard deviation and ends of one number per policy; None below two."""
-    known: List[float] = [one for one in rates if one is not None]
+    known: list[float] = [one for one in rates if one is not None]
     if len(known) < 2:
         return None
     return {'policies': len(known), 'mean': float(np.mean(known)),

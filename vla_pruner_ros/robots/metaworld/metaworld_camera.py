@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our free camera of the Meta-World robot, and where a point of the world appears in its image.
 
 It stands in front of the robot, because from there the hand never hides the target and the unknown

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scripted experts: Meta-World's own policies, asked at 80 Hz, labelled at 20 Hz.
 
 The expert sees privileged state (object and goal positions), never pixels.  One control step is

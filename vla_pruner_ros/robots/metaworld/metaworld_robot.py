@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simulated robot: a Sawyer arm in MuJoCo (Meta-World), stepped at 20 Hz.
 
 One ``apply`` is one control step of 50 ms: the same action for four Meta-World steps of 12.5 ms.
@@ -6,7 +7,7 @@ it: call ``observe`` always from the same thread (the first call makes the conte
 """
 import atexit
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -36,10 +37,10 @@ class RobotObservation:
         time: simulated seconds since the reset.
     """
 
-    images: Dict[str, np.ndarray]
+    images: dict[str, np.ndarray]
     ee_position: np.ndarray
     gripper_opening: float
-    joint_names: Tuple[str, ...]
+    joint_names: tuple[str, ...]
     joint_positions: np.ndarray
     time: float
 
@@ -142,12 +143,12 @@ class SimulatedRobot:
         return self.task.instruction
 
     @property
-    def wordings(self) -> Tuple[str, ...]:
+    def wordings(self) -> tuple[str, ...]:
         """The instruction and its paraphrases."""
         return self.task.wordings
 
     @property
-    def cameras(self) -> Tuple[str, ...]:
+    def cameras(self) -> tuple[str, ...]:
         """Names of the cameras of an observation."""
         return (CAMERA,)
 
@@ -275,14 +276,14 @@ class SimulatedRobot:
 
     def close(self) -> None:
         """Free the OpenGL context; the robot cannot observe any more."""
-        renderer: Optional[Any] = self._renderer
+        renderer: Any | None = self._renderer
         self._renderer = None
         if renderer is not None:
             renderer.close()
 
 
 def _make_environment(task: str) -> Any:
-    graphics_choice_error: Optional[MissingDependencyError] = None
+    graphics_choice_error: MissingDependencyError | None = None
     try:
         graphics.choose_backend()
     except MissingDependencyError as error:  # state-only use needs no OpenGL

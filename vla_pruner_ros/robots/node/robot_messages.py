@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the simulated robot says: cameras, joints and hand as ROS messages with one stamp."""
 import array
-from typing import Any, Dict, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 import numpy as np
@@ -49,7 +51,7 @@ class SensorPublishers:
         self._node = node
         self._listeners = 0
         self._warned = False
-        self._images: Dict[str, Tuple[Any, Any]] = {}  # raw, compressed
+        self._images: dict[str, tuple[Any, Any]] = {}  # raw, compressed
         self.show(cameras)
         self._joints = node.create_publisher(JointState, '/joint_states', SENSOR)
         self._pose = node.create_publisher(PoseStamped, '/ee_pose', SENSOR)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node ``sim_robot``: a simulated robot arm that knows nothing of the policy but its topics.
 
 Lock step: publish an observation, wait for the chunk that answers exactly its stamp, execute it,
@@ -10,9 +11,10 @@ follows its answer: whoever has answered has also read the instruction.
 
 All callbacks run on one thread, which also owns the OpenGL context.
 """
+from collections.abc import Callable
 import json
 import sys
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
@@ -60,7 +62,7 @@ class SimNode(Node):
         self._lock_step: bool = self._value('lock_step')
         self.world = world(self._value('image_size'), self._value('viewer'))
         self._timeline = chunks.Timeline()
-        self._answers: Dict[str, chunks.Track] = {}
+        self._answers: dict[str, chunks.Track] = {}
         self._observation: Any = None  # the published one, kept for resending
         self._stamp_ns = 0
         self._silent_s = 0.0
@@ -258,7 +260,7 @@ class SimNode(Node):
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
 
-    def _on_parameters(self, parameters: List[Parameter]) -> SetParametersResult:
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         for one in parameters:
             if one.name == 'task':
                 try:
@@ -276,13 +278,13 @@ class SimNode(Node):
              'first_stamp_ns': self._begin_ns}, sort_keys=True)))
 
 
-def main(args: Optional[List[str]] = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """Run the simulated robot until SIGINT or SIGTERM.
 
     Returns:
         0, or 1 when it cannot start.
     """
-    node: Optional[SimNode] = None
+    node: SimNode | None = None
     with ros_process(args) as stop:
         try:
             node = SimNode()

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of ``sim_robot``: one table, declared with descriptions and ranges."""
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
@@ -20,7 +21,7 @@ class SimParameter:
     live: bool = False
 
 
-TABLE: Tuple[SimParameter, ...] = (
+TABLE: tuple[SimParameter, ...] = (
     SimParameter('task', 'reach-v3', 'Task of the next episode: ' + ', '.join(TASKS) + '.',
                  live=True),
     SimParameter('seed', 0, 'Placement of the objects in the next episode; counts up by one with '

@@ -1,14 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kinematics of the tabletop arm: yaw, three pitches, yaw; the hand always points down.
 
 With the hand vertical and its yaw fixed in the world, the inverse is a planar two-link triangle.
 All angles are radians; all lengths metres; the base stands at the origin of the world.
 """
-from typing import Tuple
 
 import numpy as np
 
-JOINTS: Tuple[str, ...] = ('base_yaw', 'shoulder_pitch', 'elbow_pitch', 'wrist_pitch', 'wrist_yaw')
-FINGERS: Tuple[str, ...] = ('finger_left', 'finger_right')
+JOINTS: tuple[str, ...] = ('base_yaw', 'shoulder_pitch', 'elbow_pitch', 'wrist_pitch', 'wrist_yaw')
+FINGERS: tuple[str, ...] = ('finger_left', 'finger_right')
 SHOULDER_HEIGHT = 0.25
 UPPER_ARM = 0.36
 FOREARM = 0.36

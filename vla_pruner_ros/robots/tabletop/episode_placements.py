@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Episodes of the tabletop tasks: which objects lie where, what is asked, what will move.
 
 An episode is drawn from a seed by rejection sampling and holds everything that is random, so the
 same seed gives the same episode.  The simulation itself is in ``robot``, success in ``rules``.
 """
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -34,7 +35,7 @@ SLIDE_SPEED = 0.20  # metres per second
 SLIDE_LENGTHS = (0.15, 0.25)  # metres
 SLIDE_STEPS = (6, 14)  # control steps after which a slide may start
 SLIDE_GAP = 0.08  # metres that sliding balls keep from each other, centre to centre
-SIDES: Dict[str, Tuple[int, int]] = {  # word -> axis, sign of the named object's coordinate
+SIDES: dict[str, tuple[int, int]] = {  # word -> axis, sign of the named object's coordinate
     'left': (1, -1), 'right': (1, 1), 'near': (0, 1), 'far': (0, -1)}  # as the front camera sees
 
 
@@ -70,16 +71,16 @@ class Episode:
         wall: x of the wall in metres, or None.
     """
 
-    items: Tuple[Item, ...]
-    goals: Tuple[int, ...]
-    words: Dict[str, str]
+    items: tuple[Item, ...]
+    goals: tuple[int, ...]
+    words: dict[str, str]
     hand: np.ndarray
-    slides: Tuple[Slide, ...] = ()
-    wall: Optional[float] = None
+    slides: tuple[Slide, ...] = ()
+    wall: float | None = None
 
 
-Kind = Tuple[int, int]  # shape, colour
-Draw = Callable[[np.random.Generator], Optional[Episode]]
+Kind = tuple[int, int]  # shape, colour
+Draw = Callable[[np.random.Generator], Episode | None]
 
 
 def draw_episode(task: str, seed: int) -> Episode:
@@ -92,14 +93,14 @@ def draw_episode(task: str, seed: int) -> Episode:
 
 
 def _spread(rng: np.random.Generator, count: int, gap: float = MIN_GAP,
-            low: np.ndarray = AREA_LOW, high: np.ndarray = AREA_HIGH) -> Optional[np.ndarray]:
+            low: np.ndarray = AREA_LOW, high: np.ndarray = AREA_HIGH) -> np.ndarray | None:
     points = rng.uniform(low, high, (count, 2))
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     return points if (distances + 9 * np.eye(count)).min() >= gap else None
 
 
 def _items(rng: np.random.Generator, kinds: Sequence[Kind], points: np.ndarray) \
-        -> Tuple[Item, ...]:
+        -> tuple[Item, ...]:
     return tuple(Item(shape, colour, np.append(point, HALF_HEIGHT[shape]),
                       float(rng.uniform(-MAX_YAW, MAX_YAW)))
                  for (shape, colour), point in zip(kinds, points))
@@ -115,12 +116,12 @@ def _hand(rng: np.random.Generator, items: Sequence[Item]) -> np.ndarray:
             return hand
 
 
-def _colours(rng: np.random.Generator, count: int) -> List[int]:
+def _colours(rng: np.random.Generator, count: int) -> list[int]:
     return [int(colour) for colour in rng.permutation(NAMED_COLOURS)[:count]]
 
 
-def _simple(rng: np.random.Generator, kinds: Sequence[Kind], goals: Tuple[int, ...] = (0,),
-            gap: float = MIN_GAP) -> Optional[Episode]:
+def _simple(rng: np.random.Generator, kinds: Sequence[Kind], goals: tuple[int, ...] = (0,),
+            gap: float = MIN_GAP) -> Episode | None:
     points = _spread(rng, len(kinds), gap)
     if points is None:
         return None
@@ -131,16 +132,16 @@ def _simple(rng: np.random.Generator, kinds: Sequence[Kind], goals: Tuple[int, .
     return Episode(items, goals, words, _hand(rng, items))
 
 
-def _reach_colour(rng: np.random.Generator) -> Optional[Episode]:
+def _reach_colour(rng: np.random.Generator) -> Episode | None:
     return _simple(rng, [(CUBE, colour) for colour in _colours(rng, 4)])
 
 
-def _reach_shape(rng: np.random.Generator) -> Optional[Episode]:
+def _reach_shape(rng: np.random.Generator) -> Episode | None:
     colour = _colours(rng, 1)[0]
     return _simple(rng, [(int(shape), colour) for shape in rng.permutation([CUBE, BALL, POST])])
 
 
-def _reach_object(rng: np.random.Generator) -> Optional[Episode]:
+def _reach_object(rng: np.random.Generator) -> Episode | None:
     shape, other_shape = (int(value) for value in rng.permutation([CUBE, BALL, POST])[:2])
     colour, other_colour = _colours(rng, 2)
     kinds = [(shape, colour), (other_shape, colour), (shape, other_colour)]
@@ -148,7 +149,7 @@ def _reach_object(rng: np.random.Generator) -> Optional[Episode]:
     return _simple(rng, kinds + [rest[rng.integers(len(rest))]])
 
 
-def _reach_relation(rng: np.random.Generator) -> Optional[Episode]:
+def _reach_relation(rng: np.random.Generator) -> Episode | None:
     shape = int(rng.integers(3))
     colour = _colours(rng, 1)[0]
     rest = [(s, c) for s in (CUBE, BALL, POST) for c in range(NAMED_COLOURS)
@@ -165,7 +166,7 @@ def _reach_relation(rng: np.random.Generator) -> Optional[Episode]:
     return Episode(episode.items, (0,), {**episode.words, 'side': side}, episode.hand)
 
 
-def _reach_behind(rng: np.random.Generator) -> Optional[Episode]:
+def _reach_behind(rng: np.random.Generator) -> Episode | None:
     count = int(rng.integers(2, 4))
     wall = float(rng.uniform(0.46, 0.50))
     points = _spread(rng, count, MIN_GAP, np.array([wall - 0.085, -0.16]),
@@ -180,21 +181,21 @@ def _reach_behind(rng: np.random.Generator) -> Optional[Episode]:
     return Episode(items, (0,), words, hand, wall=wall)
 
 
-def _touch_two(rng: np.random.Generator) -> Optional[Episode]:
+def _touch_two(rng: np.random.Generator) -> Episode | None:
     count = int(rng.integers(3, 5))
     return _simple(rng, [(CUBE, colour) for colour in _colours(rng, count)], (0, 1))
 
 
-def _pick_colour(rng: np.random.Generator) -> Optional[Episode]:
+def _pick_colour(rng: np.random.Generator) -> Episode | None:
     return _simple(rng, [(CUBE, colour) for colour in _colours(rng, 3)])
 
 
-def _place_bowl(rng: np.random.Generator) -> Optional[Episode]:
+def _place_bowl(rng: np.random.Generator) -> Episode | None:
     kinds = [(CUBE, int(rng.integers(NAMED_COLOURS)))]
     return _simple(rng, kinds + [(BOWL, colour) for colour in _colours(rng, 3)], (0, 1), BOWL_GAP)
 
 
-def _follow_moving(rng: np.random.Generator) -> Optional[Episode]:
+def _follow_moving(rng: np.random.Generator) -> Episode | None:
     movers = 1 + int(rng.random() < 0.5)  # half of the time a wrong ball moves as well
     while True:  # here and not in draw_episode, or the crowded half would be drawn less often
         points = _spread(rng, 3)
@@ -206,7 +207,7 @@ def _follow_moving(rng: np.random.Generator) -> Optional[Episode]:
     return Episode(items, (0,), words, _hand(rng, items), tuple(s for s in slides if s))
 
 
-def _slide(rng: np.random.Generator, item: int, start: np.ndarray) -> Optional[Slide]:
+def _slide(rng: np.random.Generator, item: int, start: np.ndarray) -> Slide | None:
     end = rng.uniform(AREA_LOW, AREA_HIGH)
     if not SLIDE_LENGTHS[0] <= np.linalg.norm(end - start) <= SLIDE_LENGTHS[1]:
         return None
@@ -221,7 +222,7 @@ def slide_position(start: np.ndarray, slide: Slide, steps: np.ndarray) -> np.nda
     return position
 
 
-def _slide_gap(points: np.ndarray, slides: Sequence[Optional[Slide]]) -> float:
+def _slide_gap(points: np.ndarray, slides: Sequence[Slide | None]) -> float:
     steps = np.arange(SLIDE_STEPS[0], 44)  # by then every ball has stopped
     paths = np.repeat(points[:, None], len(steps), axis=1)
     for slide in slides:
@@ -231,7 +232,7 @@ def _slide_gap(points: np.ndarray, slides: Sequence[Optional[Slide]]) -> float:
                for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
-_DRAWS: Dict[str, Draw] = {
+_DRAWS: dict[str, Draw] = {
     'reach-colour': _reach_colour, 'reach-shape': _reach_shape, 'reach-object': _reach_object,
     'reach-relation': _reach_relation, 'reach-behind': _reach_behind, 'touch-two': _touch_two,
     'follow-moving': _follow_moving, 'pick-colour': _pick_colour, 'place-bowl': _place_bowl}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tabletop scene as MuJoCo XML, made of primitives only.
 
 Three families of scenes share the table, the arm and the cameras: ``touch`` (up to four objects
@@ -5,7 +6,6 @@ that the simulation places and moves, and a wall), ``pick`` (three loose cubes) 
 loose cube and three bowls).  Colours, poses and which shape of a slot is visible are set at reset;
 the text depends only on the family, so one renderer serves all episodes of a task.
 """
-from typing import Dict
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from vla_pruner_ros.robots.tabletop.tabletop_objects import (
 )
 
 TIMESTEP = 0.0025  # seconds
-SLOTS: Dict[str, int] = {'touch': 4, 'pick': 3, 'place': 4}  # objects of each family
+SLOTS: dict[str, int] = {'touch': 4, 'pick': 3, 'place': 4}  # objects of each family
 FRONT_POSITION = (1.0, 0.0, 0.65)  # metres
 FRONT_PITCH = np.deg2rad(41.5)  # downwards
 FRONT_FOVY = 33.5  # degrees

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Success and failure of a tabletop episode, judged from hand, gripper and objects only."""
 import numpy as np
 

@@ -1,13 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tabletop's cameras: pictures and the projection of world points into them."""
 import atexit
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.robots import offscreen_rendering as graphics
 
-CAMERAS: Tuple[str, ...] = ('front', 'wrist')
+CAMERAS: tuple[str, ...] = ('front', 'wrist')
 
 
 class Cameras:
@@ -65,7 +66,7 @@ class Cameras:
 
     def close(self) -> None:
         """Free the OpenGL context; the next picture would make a new one."""
-        renderer: Optional[Any] = self._renderer
+        renderer: Any | None = self._renderer
         self._renderer = None
         if renderer is not None:
             renderer.close()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scripted experts of the tabletop: privileged state -> action, without memory.
 
 Every expert reads its stage from the state (hand, gripper, objects), never from a counter, so its
@@ -5,7 +6,7 @@ answer is a right label at any state that noise may lead to.  All are proportion
 error per control step, at most ``MAX_SPEED``, and they come from above.
 """
 import argparse
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

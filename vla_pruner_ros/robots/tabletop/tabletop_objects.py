@@ -1,23 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
 """What lies on the table: shapes, colours, sizes and the point that counts as touching.
 
 Only facts about single objects; where they lie in an episode is decided by ``episodes``.
 """
-from typing import Dict, Tuple
 
 import numpy as np
 
-SHAPES: Tuple[str, ...] = ('cube', 'ball', 'post', 'bowl')
+SHAPES: tuple[str, ...] = ('cube', 'ball', 'post', 'bowl')
 CUBE, BALL, POST, BOWL = range(4)
-COLOURS: Tuple[str, ...] = ('red', 'green', 'blue', 'yellow', 'lamp')
+COLOURS: tuple[str, ...] = ('red', 'green', 'blue', 'yellow', 'lamp')
 LAMP = 4  # the colour of a cube that has been touched
 NAMED_COLOURS = 4  # the first so many may be named in an instruction
 
-RGB: Dict[int, Tuple[float, float, float]] = {
+RGB: dict[int, tuple[float, float, float]] = {
     0: (0.85, 0.10, 0.10), 1: (0.10, 0.65, 0.15), 2: (0.10, 0.25, 0.90), 3: (0.95, 0.80, 0.05),
     LAMP: (0.92, 0.92, 0.92)}
 
-HALF_WIDTH: Dict[int, float] = {CUBE: 0.025, BALL: 0.025, POST: 0.015, BOWL: 0.048}  # metres
-HALF_HEIGHT: Dict[int, float] = {CUBE: 0.025, BALL: 0.025, POST: 0.045, BOWL: 0.015}  # metres
+HALF_WIDTH: dict[int, float] = {CUBE: 0.025, BALL: 0.025, POST: 0.015, BOWL: 0.048}  # metres
+HALF_HEIGHT: dict[int, float] = {CUBE: 0.025, BALL: 0.025, POST: 0.045, BOWL: 0.015}  # metres
 BOWL_WALL = 0.003  # metres, half the thickness of a bowl's wall and floor
 WALL_HALF_SIZE = (0.006, 0.215, 0.08)  # metres, the wall that hides objects from the front
 TOUCH_HEIGHT = 0.01  # metres above the middle of an object's top

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tabletop robot: an arm with a front and a wrist camera in MuJoCo, stepped at 20 Hz.
 
 It has the surface of ``metaworld_robot.SimulatedRobot``.  One ``apply`` is one control step of
@@ -5,7 +6,7 @@ It has the surface of ``metaworld_robot.SimulatedRobot``.  One ``apply`` is one 
 This file knows no policy and no ROS.  An OpenGL context belongs to the thread that made it: call
 ``observe`` always from the same thread (the first call makes the context).
 """
-from typing import Any, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class TabletopRobot:
         return self.wordings[0]
 
     @property
-    def wordings(self) -> Tuple[str, ...]:
+    def wordings(self) -> tuple[str, ...]:
         """The instruction and its paraphrases for this episode."""
         return self.task.fill(self.episode.words)
 

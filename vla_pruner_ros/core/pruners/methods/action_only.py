@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`action_only`: VLA-Pruner without the semantic half (an ablation of arXiv 2511.16449)."""
 from torch import Tensor
 

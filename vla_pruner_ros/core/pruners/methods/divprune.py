@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`divprune`: the most diverse subset, by greedy max-min distance.
 
 DivPrune (arXiv 2503.02175) treats pruning as a max-min diversity problem over the visual

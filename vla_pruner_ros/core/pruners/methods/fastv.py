@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastv`: what the last prompt token attends to after a few layers.
 
 FastV (arXiv 2403.06764) observes that visual tokens receive little attention in deep layers and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`flashvla`: tokens whose attention output carries the most information.
 
 FlashVLA (arXiv 2505.21200) decomposes the attention output of the visual rows, X = U S V^T (N x

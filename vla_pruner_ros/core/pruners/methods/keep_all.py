@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`none`: keep every visual token; the reference that all others are compared with."""
 import torch
 from torch import Tensor

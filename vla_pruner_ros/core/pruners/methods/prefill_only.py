@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`prefill_only`: VLA-Pruner without the action half (an ablation of arXiv 2511.16449)."""
 from torch import Tensor
 

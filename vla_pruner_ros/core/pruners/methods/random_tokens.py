@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`random`: a seeded sample, the floor under every method.
 
 The sample depends on seed, step and image only, so a replay repeats it; at the same step a larger

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`score_fusion`: one score from both halves (an ablation of arXiv 2511.16449).
 
 The two scores are averaged instead of pooled.  Each is first scaled to sum to one over the image:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sparsevlm`: what the text tokens attend to that have something to do with the image.
 
 SparseVLM (arXiv 2410.04417) lets only some text tokens, the raters, judge the visual tokens: those

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`uniform`: an even grid; looks at nothing, yet is hard to beat where objects are large."""
 from torch import Tensor
 

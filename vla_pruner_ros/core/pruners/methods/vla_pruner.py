@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`vla_pruner`: keep what prompt or hand look at, then thin out near-copies.
 
 VLA-Pruner (arXiv 2511.16449) builds two pools of full budget, the top tokens by semantic score
@@ -7,7 +8,6 @@ embeddings.  Relevance plays no part in the thinning and no token is protected. 
 the semantic rows (last token on causal models), the carried score of dropped tokens and the
 optional refresh step; see docs/algorithms.md.  This file does not know how attention is obtained.
 """
-from typing import Tuple
 
 from torch import Tensor
 
@@ -22,7 +22,7 @@ class VlaPruner(ActionAttentionPruner):
     name = 'vla_pruner'
     source = 'arXiv 2511.16449'
 
-    def pools(self, signals: Signals, budget: int) -> Tuple[Tensor, Tensor]:
+    def pools(self, signals: Signals, budget: int) -> tuple[Tensor, Tensor]:
         """Return the semantic and the action pool, (budget,) ascending indices each."""
         return (top_k(self.semantic_score(signals), budget),
                 top_k(self.action_score(signals), budget))

@@ -1,10 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """What methods share that remember where the action tokens looked.
 
 They cannot prune before the memory is full (warm-up), ask for one unpruned step from time to time
 (refresh), and take the memory over when only a setting changed.
 """
 from dataclasses import replace
-from typing import Optional
 
 from torch import Tensor
 
@@ -38,7 +38,7 @@ class ActionAttentionPruner(AttentionPruner):
     reference_layer = 3
 
     def __init__(self, prune_layer: int = 1, semantic_query: str = 'last_token',
-                 action_layers: str = 'latter_half', memory: Optional[ActionMemory] = None,
+                 action_layers: str = 'latter_half', memory: ActionMemory | None = None,
                  scores: str = 'history'):
         super().__init__(prune_layer, semantic_query)
         self.action_layers, self.scores = action_layers, scores

@@ -1,10 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations that the methods share: budget, top-k, max-min diversity, even grid.
 
 All return exactly as many indices as asked for, ascending, and are deterministic: where two tokens
 tie, the lower index wins.  Nothing here knows images, layers or attention.
 """
 from functools import lru_cache
-from typing import Optional, Tuple
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ def union(first: Tensor, second: Tensor, tokens: int) -> Tensor:
     return member.nonzero().squeeze(1)
 
 
-def max_min_diversity(features: Tensor, candidates: Optional[Tensor], k: int) -> Tensor:
+def max_min_diversity(features: Tensor, candidates: Tensor | None, k: int) -> Tensor:
     """Pick ``k`` candidates that are far apart: greedy max-min over cosine distance.
 
     The first pick is the candidate whose nearest other candidate is farthest; each further pick is
@@ -162,7 +162,7 @@ def _greedy_torch(similarity: Tensor, k: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _grid_indices(rows: int, cols: int, k: int) -> Tuple[int, ...]:
+def _grid_indices(rows: int, cols: int, k: int) -> tuple[int, ...]:
     if not 0 <= k <= rows * cols:
         raise BackendError(f'cannot spread {k} tokens over a {rows} x {cols} grid')
     used = min(rows, max(-(-k // cols), round((k * rows / cols) ** 0.5)), k) if k else 0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What LIBERO's controller is told for a policy's chunk: bit for bit the published numbers.
 
 The published evaluations un-normalise an action with the data set's statistics and hand its

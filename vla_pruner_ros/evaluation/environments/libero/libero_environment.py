@@ -1,12 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """LIBERO as an environment: ``vla-pruner eval --env libero``.
 
 Episodes run as in the published evaluations of OpenVLA and OpenVLA-OFT (docs/libero.md lists what
 that is).  LIBERO itself is imported when the first episode begins, from an environment of its own.
 """
+from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
 import os
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -48,22 +50,22 @@ class Libero(Environment):
             raise ConfigError(f'policy {spec.name!r} reads {", ".join(unknown)}; LIBERO gives '
                               f'{", ".join(STATE_NAMES)}')
         self._spec = spec
-        self._scenes: Dict[str, Scene] = {}  # by task, the one used last at the end
-        self._random_states: Dict[str, List[Any]] = {}  # by task; outlives its scene
+        self._scenes: dict[str, Scene] = {}  # by task, the one used last at the end
+        self._random_states: dict[str, list[Any]] = {}  # by task; outlives its scene
         self._scene: Any = None
         self._steps = self._limit = 0
         self._unseen = 0  # rows of the last answer that were not executed yet
         self._success = False
 
     @classmethod
-    def expand(cls, tasks: Sequence[str]) -> Tuple[str, ...]:
+    def expand(cls, tasks: Sequence[str]) -> tuple[str, ...]:
         """A suite stands for its tasks."""
         found = libero_tasks.expand(tasks)
         cls.check(list(found))
         return found
 
     @classmethod
-    def check(cls, tasks: List[str]) -> None:
+    def check(cls, tasks: list[str]) -> None:
         """Refuse unknown tasks, and a Python without LIBERO."""
         for task in tasks:
             libero_tasks.parse_task(task)
@@ -71,7 +73,7 @@ class Libero(Environment):
             raise MissingDependencyError(INSTALL)
 
     @classmethod
-    def versions(cls) -> Dict[str, str]:
+    def versions(cls) -> dict[str, str]:
         """Of the simulator and of what makes pictures."""
         found = {name: _version(name) for name in PACKAGES}
         found['libero'] = next((f'{name} {_version(name)}' for name in DISTRIBUTIONS

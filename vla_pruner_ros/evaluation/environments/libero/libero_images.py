@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A LIBERO camera image as the published evaluations of OpenVLA and OpenVLA-OFT show it.
 
 Both turn the picture by 180 degrees, send it through a JPEG of quality 95 (the training data were
@@ -10,7 +11,6 @@ import ctypes
 import ctypes.util
 from functools import lru_cache
 import io
-from typing import Tuple
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def _gather(image: np.ndarray, sources: np.ndarray, weights: np.ndarray) -> np.n
 
 
 @lru_cache(maxsize=8)
-def _spans(length: int, size: int) -> Tuple[np.ndarray, np.ndarray]:
+def _spans(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Source rows and weights, each (taps, size), of every row of a resized image."""
     one, half = np.float32(1), np.float32(0.5)
     step = np.float32(1.0 / float(np.float32(size) / np.float32(length)))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One task of LIBERO in its simulator, driven as the published evaluations drive it.
 
 An official initial state places the movable objects only: cabinets and stoves get a new random
@@ -6,11 +7,12 @@ episode k has the (k+1)-th random places.  Here every episode begins from the ra
 it had there, whichever process runs it and whatever ran before; the first time, that takes the
 resets of the episodes before it.
 """
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 import io
 import math
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,7 +48,7 @@ class Scene:
         ConfigError: LIBERO cannot be imported.
     """
 
-    def __init__(self, task: str, roles: Sequence[str], random_states: List[Any]):
+    def __init__(self, task: str, roles: Sequence[str], random_states: list[Any]):
         found = load()
         suite, index = parse_task(task)
         with redirect_stdout(io.StringIO()):  # it greets
@@ -65,7 +67,7 @@ class Scene:
                 random_states.append(np.random.get_state())
         self._roles = roles
         self._rendering = False
-        self.seen: Dict[str, Any] = {}
+        self.seen: dict[str, Any] = {}
         self.solved = False
 
     def begin(self, episode: int) -> None:
@@ -121,7 +123,7 @@ class Scene:
 class _Libero(NamedTuple):
     """What is used of LIBERO: suites by name, a place by name, the rendering environment."""
 
-    suites: Callable[[], Dict[str, Any]]
+    suites: Callable[[], dict[str, Any]]
     path: Callable[[str], str]
     environment: Callable[..., Any]
 
@@ -146,7 +148,7 @@ def load() -> _Libero:
     return _Libero(get_benchmark_dict, get_libero_path, OffScreenRenderEnv)
 
 
-def proprioception(seen: Dict[str, Any]) -> Dict[str, float]:
+def proprioception(seen: dict[str, Any]) -> dict[str, float]:
     """The robot's own state by name: metres, axis times angle in radians, finger positions."""
     turn = rotation_vector(np.array(seen['robot0_eef_quat']))
     return dict(zip(('x', 'y', 'z', 'rx', 'ry', 'rz', 'finger_left', 'finger_right'),

@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Suites and task names of LIBERO, and what its published evaluations fix per suite.
 
 A task is named ``SUITE/INDEX`` (``libero_spatial/3``) in the suite's default order.  Knows no
 simulator.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.evaluation.plan.episode_plan import FIRST_SEED
@@ -31,7 +32,7 @@ SUITES = {'libero_spatial': Suite(10, 220), 'libero_object': Suite(10, 280),
           'libero_90': Suite(90, 400)}
 
 
-def parse_task(name: str) -> Tuple[str, int]:
+def parse_task(name: str) -> tuple[str, int]:
     """``'libero_spatial/3'`` -> ``('libero_spatial', 3)``.
 
     Raises:
@@ -47,13 +48,13 @@ def parse_task(name: str) -> Tuple[str, int]:
     return suite, int(index)
 
 
-def expand(names: Sequence[str]) -> Tuple[str, ...]:
+def expand(names: Sequence[str]) -> tuple[str, ...]:
     """Task names, with every suite replaced by its tasks; each once.
 
     Raises:
         ConfigError: a name is neither.
     """
-    found: List[str] = []
+    found: list[str] = []
     for name in names:
         if name in SUITES:
             found += [f'{name}/{index}' for index in range(SUITES[name].tasks)]
