@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from vla_pruner_ros.runtime.pose_fields import angles, pose_field, POSE_FIELDS, rotation_vector
+from vla_pruner_ros.runtime.pose_fields import pose_field, POSE_FIELDS
+from vla_pruner_ros.runtime.rotations import quaternion, roll_pitch_yaw, rotation_vector
 
 HALF = math.sqrt(0.5)
 
@@ -17,7 +18,14 @@ HALF = math.sqrt(0.5)
     ((0.0, 0.0, -math.sin(0.1), -math.cos(0.1)), (0, 0, -(2 * math.pi - 0.2))),
     ((1e-9, 0.0, 0.0, 1.0), (2e-9, 0, 0))])
 def test_rotation_vector_is_axis_times_angle(turn, vector):
-    assert rotation_vector(turn) == pytest.approx(vector, rel=1e-9, abs=1e-15)
+    assert rotation_vector(turn, shorter=False) == pytest.approx(vector, rel=1e-9, abs=1e-15)
+
+
+def test_the_shorter_way_round_does_not_depend_on_the_sign_of_the_quaternion():
+    for sign in (1, -1):
+        turn = (0.0, 0.0, sign * math.sin(0.1), sign * math.cos(0.1))
+        assert rotation_vector(turn) == pytest.approx((0, 0, 0.2))
+    assert quaternion(rotation_vector((0.0, 0.0, -0.6, -0.8))) == pytest.approx((0, 0, 0.6, 0.8))
 
 
 @pytest.mark.parametrize('turn, wanted', [
@@ -27,7 +35,7 @@ def test_rotation_vector_is_axis_times_angle(turn, vector):
     # Roll by 90 degrees, then yaw by 90 degrees about the fixed z: q = qz * qx.
     ((0.5, 0.5, 0.5, 0.5), (math.pi / 2, 0, math.pi / 2))])
 def test_roll_pitch_yaw_turn_about_fixed_axes(turn, wanted):
-    assert angles(turn) == pytest.approx(wanted, abs=1e-7)
+    assert roll_pitch_yaw(turn) == pytest.approx(wanted, abs=1e-7)
 
 
 def test_every_field_has_its_number():

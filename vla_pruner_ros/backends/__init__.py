@@ -12,15 +12,12 @@ from typing import Any, TYPE_CHECKING
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.registries import BACKENDS as REGISTRY
 
 if TYPE_CHECKING:  # needs torch; ``shipped`` is read without
     from vla_pruner_ros.core.backend_interface import Backend
 
-REGISTRY = {
-    'pocket': 'vla_pruner_ros.backends.pocket.pocket_backend:PocketBackend',
-    'openvla': 'vla_pruner_ros.backends.openvla.openvla_backend:OpenVlaBackend',
-    'openvla_oft': 'vla_pruner_ros.backends.openvla.oft_backend:OftBackend',
-}
+_FAMILIES = 'vla_pruner_ros.backends.'
 
 
 def backend_class(name: str) -> Any:
@@ -32,7 +29,7 @@ def backend_class(name: str) -> Any:
     if name not in REGISTRY:
         raise ConfigError(f'backend is {name!r}; accepted: one of {", ".join(REGISTRY)}')
     module, _, attribute = REGISTRY[name].partition(':')
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(_FAMILIES + module), attribute)
 
 
 def load_backend(parameters: Parameters) -> 'Backend':

@@ -17,7 +17,6 @@ import numpy as np
 
 from vla_pruner_ros.core.action_limits import (
     check_actions,
-    check_limits,
     joint_start,
     limit_actions,
 )
@@ -29,6 +28,7 @@ from vla_pruner_ros.core.errors import (
     UnsafeActionError,
     VlaPrunerError,
 )
+from vla_pruner_ros.core.parameter_check import check_parameters
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.token_selector import TokenSelector
@@ -66,7 +66,7 @@ class PolicyEngine:
         self.resets: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
         self.steps = 0
-        check_limits(parameters, self.spec)
+        check_parameters(parameters, self.spec)
         self._pruner = make_pruner(parameters, self.spec, self.spec.causal)
         self._gate = ReuseGate(self.spec)
         self._accepted = (0, parameters)  # one tuple: swapped in one assignment
@@ -93,9 +93,7 @@ class PolicyEngine:
         Raises:
             ConfigError: the parameters do not fit the policy.
         """
-        check_limits(parameters, self.spec)
-        # Made only to refuse here instead of in the middle of a step.
-        make_pruner(parameters, self.spec, self.spec.causal)
+        check_parameters(parameters, self.spec)
         self._accepted = (self._accepted[0] + 1, parameters)
 
     def reset(self, reason: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, Field, field, fields
 import math
 from typing import Any, cast
 
+from vla_pruner_ros.core import registries
 from vla_pruner_ros.core.errors import ConfigError
 
 GROUPS = ('model', 'pruning', 'reuse', 'inputs', 'outputs', 'safety', 'runtime')
@@ -23,9 +24,7 @@ def _param(default: Any, group: str, doc: str, *, low: float | None = None,
                                             'choices': choices, 'live': live})
 
 
-PRUNERS = ('none', 'random', 'uniform', 'fastv', 'sparsevlm', 'divprune', 'prefill_only',
-           'action_only', 'score_fusion', 'flashvla', 'vla_pruner')
-BACKENDS = ('pocket', 'openvla', 'openvla_oft')
+PRUNERS, BACKENDS = tuple(registries.PRUNERS), tuple(registries.BACKENDS)
 
 
 @dataclass(frozen=True)

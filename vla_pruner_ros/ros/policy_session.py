@@ -16,10 +16,9 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 
-from vla_pruner_ros.core.action_limits import check_limits
 from vla_pruner_ros.core.backend_interface import Backend
+from vla_pruner_ros.core.parameter_check import check_parameters
 from vla_pruner_ros.core.parameter_table import Parameters
-from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.ros.command_publishers import Publishers
 from vla_pruner_ros.ros.diagnostics_publisher import Reporter
 from vla_pruner_ros.ros.live_parameters import LiveParameters
@@ -145,8 +144,7 @@ class Session:
         Raises:
             ConfigError: names the parameter and what is accepted.
         """
-        check_limits(parameters, self.spec)
-        make_pruner(parameters, self.spec, self.spec.causal)
+        check_parameters(parameters, self.spec)
 
     def facts(self) -> dict[str, Any]:
         """What diagnostics and status say; plain data."""

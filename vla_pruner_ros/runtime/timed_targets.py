@@ -6,13 +6,13 @@ strictly increasing times; action row i of a chunk moves from ``stamp + i * dt``
 ``stamp + (i + 1) * dt``, so its target is a point at the later time.
 """
 from dataclasses import dataclass, replace
-import math
 
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
+from vla_pruner_ros.runtime.rotations import conjugate, multiply, quaternion, rotation_vector
 
 SECOND = 10**9
 
@@ -200,29 +200,3 @@ def integrate(deltas: np.ndarray, pose: tuple[tuple[float, ...], tuple[float, ..
         after = multiply(step, poses[row, 3:])
         poses[row + 1, 3:] = after / np.linalg.norm(after)
     return poses
-
-
-def quaternion(vector: np.ndarray) -> np.ndarray:
-    """Rotation vector (3,) in radians -> unit quaternion x y z w."""
-    angle = float(np.linalg.norm(vector))
-    scale = 0.5 if angle < 1e-12 else math.sin(angle / 2) / angle
-    return np.append(np.asarray(vector) * scale, math.cos(angle / 2))
-
-
-def rotation_vector(turn: np.ndarray) -> np.ndarray:
-    """Unit quaternion x y z w -> rotation vector (3,) in radians, the shorter way round."""
-    turn = turn if turn[3] >= 0 else -turn
-    sine = float(np.linalg.norm(turn[:3]))
-    angle = 2 * math.atan2(sine, float(turn[3]))
-    return np.asarray(turn[:3] * (2.0 if sine < 1e-12 else angle / sine))
-
-
-def conjugate(turn: np.ndarray) -> np.ndarray:
-    """Inverse of a unit quaternion."""
-    return np.asarray(turn * np.array([-1.0, -1.0, -1.0, 1.0]))
-
-
-def multiply(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Hamilton product: first ``right``, then ``left``."""
-    vector = (left[3] * right[:3] + right[3] * left[:3] + np.cross(left[:3], right[:3]))
-    return np.append(vector, left[3] * right[3] - left[:3] @ right[:3])

@@ -5,25 +5,13 @@ from importlib import import_module
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.pruners.interface import Pruner
+from vla_pruner_ros.core.registries import PRUNERS as REGISTRY
 from vla_pruner_ros.core.types import PolicySpec
 
 #: Layers of the decoder that the papers' prune layers refer to (Llama-2-7B).
 REFERENCE_LAYERS = 32
 
 _METHODS = 'vla_pruner_ros.core.pruners.methods.'
-REGISTRY = {
-    'none': _METHODS + 'keep_all:KeepAll',
-    'random': _METHODS + 'random_tokens:RandomTokens',
-    'uniform': _METHODS + 'uniform:Uniform',
-    'fastv': _METHODS + 'fastv:FastV',
-    'sparsevlm': _METHODS + 'sparsevlm:SparseVLM',
-    'divprune': _METHODS + 'divprune:DivPrune',
-    'prefill_only': _METHODS + 'prefill_only:PrefillOnly',
-    'action_only': _METHODS + 'action_only:ActionOnly',
-    'score_fusion': _METHODS + 'score_fusion:ScoreFusion',
-    'flashvla': _METHODS + 'flashvla:FlashVLA',
-    'vla_pruner': _METHODS + 'vla_pruner:VlaPruner',
-}
 
 
 def pruner_class(name: str) -> type[Pruner]:
@@ -35,7 +23,7 @@ def pruner_class(name: str) -> type[Pruner]:
     if name not in REGISTRY:
         raise ConfigError(f'pruner is {name!r}; accepted: one of {", ".join(REGISTRY)}')
     module, _, attribute = REGISTRY[name].partition(':')
-    found: type[Pruner] = getattr(import_module(module), attribute)
+    found: type[Pruner] = getattr(import_module(_METHODS + module), attribute)
     return found
 
 
@@ -66,23 +54,34 @@ def resolve_layer(method: type[Pruner], prune_layer: int, decoder_layers: int) -
     return prune_layer
 
 
+def check_pruner(parameters: Parameters, spec: PolicySpec, causal: bool) -> int:
+    """Refuse parameters that no pruner can be made with; the layer before which it would cut.
+
+    Args:
+        parameters: snapshot, its preset applied.
+        spec: of the policy; the default prune layer scales with its decoder.
+        causal: the prefill runs under a causal mask.
+
+    Raises:
+        ConfigError: unknown method, or a setting that does not fit it or the decoder.
+    """
+    method = pruner_class(parameters.pruner)
+    layer = resolve_layer(method, parameters.prune_layer, spec.decoder_layers)
+    method.check(parameters, layer, spec.decoder_layers, causal)
+    return layer
+
+
 def make_pruner(parameters: Parameters, spec: PolicySpec, causal: bool) -> Pruner:
     """Make the pruner that ``parameters`` asks for.
 
     Args:
         parameters: snapshot; its preset is applied here.
-        spec: of the policy; the default prune layer scales with its decoder.
+        spec: of the policy.
         causal: the prefill runs under a causal mask (decides ``semantic_query: auto``).
 
     Raises:
-        ConfigError: unknown method, or a layer that does not fit it or the decoder.
+        ConfigError: as ``check_pruner``.
     """
     parameters = parameters.effective()
-    method = pruner_class(parameters.pruner)
-    layer = resolve_layer(method, parameters.prune_layer, spec.decoder_layers)
-    pruner = method.build(parameters, layer, causal)
-    _, _, number = (pruner.needs.action_rows or '').partition('layer:')
-    if number and int(number) >= spec.decoder_layers:
-        raise ConfigError(f'action_layers is {parameters.action_layers!r}, but the decoder has '
-                          f'layers 0 to {spec.decoder_layers - 1}')
-    return pruner
+    layer = check_pruner(parameters, spec, causal)
+    return pruner_class(parameters.pruner).build(parameters, layer, causal)

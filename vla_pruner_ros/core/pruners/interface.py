@@ -102,6 +102,21 @@ class Pruner(ABC):
     reads_decoder: ClassVar[bool] = False
 
     @classmethod
+    def check(cls, parameters: Parameters, prune_layer: int, decoder_layers: int,
+              causal: bool) -> None:
+        """Refuse settings that this method cannot run with; the default accepts all.
+
+        Args:
+            parameters: snapshot, its preset applied.
+            prune_layer: K, which exists in the decoder.
+            decoder_layers: layers of the decoder.
+            causal: the prefill runs under a causal mask.
+
+        Raises:
+            ConfigError: names the setting and what is accepted.
+        """
+
+    @classmethod
     def build(cls, parameters: Parameters, prune_layer: int, causal: bool) -> 'Pruner':
         """Make one from a parameter snapshot; ``causal`` tells the mask of the model."""
         return cls(prune_layer)
@@ -160,6 +175,21 @@ class AttentionPruner(Pruner):
         """Read the rows named by ``semantic_query`` (one of ``SEMANTIC_QUERIES``)."""
         super().__init__(prune_layer)
         self.semantic_query = semantic_query
+
+    @classmethod
+    def check(cls, parameters: Parameters, prune_layer: int, decoder_layers: int,
+              causal: bool) -> None:
+        """Refuse settings that this method cannot run with; the default accepts all.
+
+        Args:
+            parameters: snapshot, its preset applied.
+            prune_layer: K, which exists in the decoder.
+            decoder_layers: layers of the decoder.
+            causal: the prefill runs under a causal mask.
+
+        Raises:
+            ConfigError: names the setting and what is accepted.
+        """
 
     @classmethod
     def build(cls, parameters: Parameters, prune_layer: int, causal: bool) -> 'Pruner':

@@ -45,17 +45,28 @@ class ActionAttentionPruner(AttentionPruner):
         self.memory = ActionMemory() if memory is None else memory
 
     @classmethod
-    def build(cls, parameters: Parameters, prune_layer: int, causal: bool) -> Pruner:
-        """Make one with a fresh memory; the preset must already be applied.
+    def check(cls, parameters: Parameters, prune_layer: int, decoder_layers: int,
+              causal: bool) -> None:
+        """Refuse action scores that the model cannot give, and layers that it does not have.
 
         Raises:
-            ConfigError: current action scores of a model that has none before its cut.
+            ConfigError: current action scores of a model that has none before its cut, or action
+                attention of a layer behind the last one.
         """
         if parameters.action_scores != 'history' and (causal or prune_layer == 0):
             why = ('this model decodes its actions one after another' if causal else
                    'a cut before layer 0 has no attention to read')
             raise ConfigError(f'action_scores is {parameters.action_scores!r}, but {why}; '
                               "accepted here: 'history'")
+        _, _, number = parameters.action_layers.partition('layer:')
+        if (parameters.action_scores != 'current' and number
+                and int(number) >= decoder_layers):
+            raise ConfigError(f'action_layers is {parameters.action_layers!r}, but the decoder '
+                              f'has layers 0 to {decoder_layers - 1}')
+
+    @classmethod
+    def build(cls, parameters: Parameters, prune_layer: int, causal: bool) -> Pruner:
+        """Make one with a fresh memory; the preset must already be applied."""
         memory = ActionMemory(parameters.temporal_window, parameters.temporal_decay,
                               carry=parameters.unseen == 'carry',
                               refresh_period=parameters.refresh_period,
