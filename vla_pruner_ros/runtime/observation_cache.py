@@ -17,9 +17,10 @@ import numpy as np
 from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
+from vla_pruner_ros.runtime.camera_pairing import CameraPairing
 from vla_pruner_ros.runtime.image_decoding import to_rgb
 from vla_pruner_ros.runtime.input_mapping import state_sources
-from vla_pruner_ros.runtime.message_history import FrameLoss, stamp_of
+from vla_pruner_ros.runtime.message_history import stamp_of
 from vla_pruner_ros.runtime.robot_state import StateStreams
 
 SECOND = 10**9
@@ -49,17 +50,6 @@ class Take:
     message: str = ''
 
 
-class _Camera:
-    """Newest frame of one camera."""
-
-    def __init__(self) -> None:
-        self.message: Any = None  # None: never seen, used up, or broken
-        self.stamp_ns: int | None = None  # of the newest frame, used or not
-        self.shape: tuple[int, ...] | None = None
-        self.skipped = 0  # never used, because a newer one came or no step was due
-        self.loss = FrameLoss()
-
-
 class ObservationCache:
     """Ages, skew, resets and drops between the topics and the policy.
 
@@ -78,7 +68,7 @@ class ObservationCache:
         self._parameters = parameters
         self._condition = threading.Condition()
         self._news = False
-        self._cameras = {camera.role: _Camera() for camera in spec.cameras}
+        self._pairing = CameraPairing([camera.role for camera in spec.cameras])
         self._state = StateStreams(spec, state_sources(parameters, spec),
                                    bool(parameters.pose_topic))
         self._instruction = ''
@@ -112,17 +102,14 @@ class ObservationCache:
         Raises:
             ConfigError: the policy has no such camera (a wiring mistake, not bad input).
         """
-        camera = self._cameras.get(role)
-        if camera is None:
-            raise ConfigError(f'camera role {role!r}; the policy has {list(self._cameras)}')
+        if role not in self._pairing.cameras:
+            raise ConfigError(f'camera role {role!r}; the policy has '
+                              f'{list(self._pairing.cameras)}')
         with self._condition:
             stamp = self._stamp(message, received_ns, role)
-            if self._is_old(camera.stamp_ns, stamp, role):
-                return
-            camera.skipped += camera.message is not None
-            camera.message, camera.stamp_ns = message, stamp
-            camera.loss.put(stamp, int(self._parameters.max_gap * SECOND))
-            self._notify()
+            if not self._is_old(self._pairing.cameras[role].stamp_ns, stamp, role):
+                self._pairing.put(role, message, stamp, int(self._parameters.max_gap * SECOND))
+                self._notify()
 
     def put_joint_state(self, message: Any, received_ns: int) -> None:
         """Store the joints that the policy needs; messages about other joints are no drop."""
@@ -176,10 +163,7 @@ class ObservationCache:
     def cameras(self) -> dict[str, dict[str, float]]:
         """Per camera: frames received, skipped, lost (estimate), expected Hz (0 = unknown)."""
         with self._condition:
-            return {role: {'received': one.loss.received, 'skipped': one.skipped,
-                           'lost': one.loss.lost,
-                           'rate_hz': SECOND / one.loss.period_ns if one.loss.period_ns else 0.0}
-                    for role, one in self._cameras.items()}
+            return self._pairing.counts()
 
     def counts(self) -> tuple[dict[str, int], dict[str, int]]:
         """Copies of ``drops`` and ``warnings``."""
@@ -199,7 +183,7 @@ class ObservationCache:
             if self._last_now is not None and now_ns < self._last_now - JUMP_BACK:
                 self._clock_jump()
             self._last_now = now_ns
-            frames = {role: (one.message, one.stamp_ns) for role, one in self._cameras.items()}
+            frames = self._pairing.frames()
             reason, state, pose, stamp_ns = self._examine(now_ns, interval_ns)
             instruction = self._instruction
             if reason:
@@ -222,22 +206,16 @@ class ObservationCache:
         limits = self._parameters
         age_limit = int(limits.max_image_age * SECOND)
         nothing: tuple[Any, Any, int] = (None, None, 0)
-        stamps = [one.stamp_ns for one in self._cameras.values() if one.stamp_ns is not None]
+        stamps = self._pairing.stamps
         if limits.lock_step and stamps:
             now_ns = max(stamps)  # physics waits for the policy: only ages between messages count
-        for role, one in self._cameras.items():
-            if one.stamp_ns is None:
-                return (f'missing_camera:{role}', *nothing)
-            if now_ns - one.stamp_ns > age_limit:
-                return (f'stale_camera:{role}', *nothing)
-            if one.stamp_ns - now_ns > age_limit:
-                return (f'future_camera:{role}', *nothing)
-        if any(one.message is None for one in self._cameras.values()):
-            return ('no_new_frame', *nothing)
+        missing = self._pairing.missing(now_ns, age_limit)
+        if missing:
+            return (missing, *nothing)
         stamp_ns, skew = max(stamps), int(limits.max_skew * SECOND)
         if self._last_stamp is not None and stamp_ns < self._last_stamp + interval_ns:
             return ('not_due', *nothing)
-        if stamp_ns - min(stamps) > skew:
+        if self._pairing.apart(skew):
             return ('skew', *nothing)
         if not self._instruction:
             return (self._instruction_refusal, *nothing)
@@ -271,9 +249,7 @@ class ObservationCache:
             self._resets.append('clock_jump')
 
     def _clear(self) -> None:
-        for one in self._cameras.values():
-            one.message = one.stamp_ns = None
-            one.loss.restart()
+        self._pairing.clear()
         self._state.clear()
 
     def _notify(self) -> None:
@@ -292,20 +268,16 @@ class ObservationCache:
         reason = f'{name}:{role}'
         with self._condition:
             self.drops[reason] += 1
-            if self._cameras[role].message is message:
-                self._cameras[role].message = None
+            self._pairing.discard(role, message)
         return Take(None, reason, message=f'camera {role!r}: {error}')
 
     def _used(self, images: dict[str, np.ndarray], frames: dict[str, tuple[Any, int | None]],
               stamp_ns: int, instruction: str) -> tuple[str, ...]:
         """Mark frames as used and close the list of resets."""
         for role, (message, _) in frames.items():
-            camera = self._cameras[role]
-            if camera.message is message:  # a newer one may have come while this was decoded
-                camera.message = None
-            if camera.shape not in (None, images[role].shape):
+            self._pairing.discard(role, message)
+            if self._pairing.reshaped(role, images[role].shape):
                 self._resets.append('camera_change')
-            camera.shape = images[role].shape
         if (self._last_stamp is not None
                 and stamp_ns - self._last_stamp > int(self._parameters.max_gap * SECOND)):
             self._resets.append('gap')
