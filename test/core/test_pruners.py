@@ -314,3 +314,12 @@ def test_flashvla_leaves_out_directions_beyond_the_effective_rank():
 
 def test_flashvla_on_nothing_is_zero():
     assert contribution(torch.zeros(4, 8)).tolist() == [0.0] * 4
+
+
+# The file to copy for a new method --------------------------------------------------------------
+
+def test_the_template_is_a_method_that_runs():
+    from vla_pruner_ros.core.pruners.methods._template_to_copy import TemplatePruner
+    features = torch.tensor([[3.0, 4.0], [1.0, 0.0], [0.0, 6.0], [2.0, 2.0]])  # lengths 5 1 6 2.8
+    assert TemplatePruner().select(give_signals(features), 2).tolist() == [0, 2]
+    assert TemplatePruner.name not in REGISTRY

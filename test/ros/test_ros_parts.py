@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's parts by themselves: messages, velocity stream, watchdog, thread, words."""
 import threading
-from types import SimpleNamespace
 
 from geometry_msgs.msg import PoseStamped
 import numpy as np
@@ -10,6 +9,7 @@ from sensor_msgs.msg import JointState
 
 from vla_pruner_ros.ros import message_encoding as messages
 from vla_pruner_ros.ros.diagnostics_publisher import flatten, summarise
+from vla_pruner_ros.ros.safe_stop import hold_joints, hold_pose
 from vla_pruner_ros.ros.status_facts import Trends, Window
 from vla_pruner_ros.runtime.inference_thread import Worker
 from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand, JointCommand
@@ -67,14 +67,14 @@ def test_image_message_holds_the_pixels_row_by_row():
 @pytest.mark.parametrize('positions', [[1.0], [1.0, float('nan')], []])
 def test_no_hold_from_incomplete_joints(positions):
     measured = JointState(name=['a', 'b'][:len(positions)], position=positions)
-    assert messages.hold_joints(['a', 'b'], measured, 0, 1) is None
-    assert messages.hold_joints(['a', 'b'], None, 0, 1) is None
+    assert hold_joints(['a', 'b'], measured, 0, 1) is None
+    assert hold_joints(['a', 'b'], None, 0, 1) is None
 
 
 def test_no_hold_from_a_pose_that_is_not_finite():
     pose = PoseStamped()
     pose.pose.position.x = float('nan')
-    assert messages.hold_pose(pose, 0, 1, 'base') is None
+    assert hold_pose(pose, 0, 1, 'base') is None
 
 
 # ---- velocity stream
@@ -217,24 +217,25 @@ def test_growth_is_taken_over_the_window_only():
 
 def test_loss_is_the_share_of_recent_frames():
     clock = [0]
-    session = SimpleNamespace(now=lambda: clock[0],
-                              inputs=SimpleNamespace(publishers=lambda topic: 1))
+
+    def one(topic):
+        return 1
 
     def camera(received, lost, counted=None):
-        return {'steps': received, 'cameras': {'front': {
+        return {'steps': received, 'time_ns': clock[0], 'cameras': {'front': {
             'topic': '/cam', 'received': received, 'lost': lost, 'middleware_lost': counted}}}
 
     trends = Trends()
-    trends.add(camera(100, 900), session)
+    trends.add(camera(100, 900), one)
     clock[0] = 2 * SECOND
-    facts = trends.add(camera(160, 920), session)
+    facts = trends.add(camera(160, 920), one)
     assert facts['cameras']['front']['lost_share'] == 0.25  # 20 lost beside 60 received
     assert facts['cameras']['front']['received_hz'] == 30.0
     assert facts['rate_hz'] == 30.0
 
     trends = Trends()  # the middleware's count, where there is one, is believed
-    trends.add(camera(100, 900, counted=4), session)
-    facts = trends.add(camera(160, 920, counted=4), session)
+    trends.add(camera(100, 900, counted=4), one)
+    facts = trends.add(camera(160, 920, counted=4), one)
     assert facts['cameras']['front']['lost_share'] == 0.0
 
 

@@ -18,10 +18,10 @@ from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec, StepStats
 from vla_pruner_ros.ros import message_encoding as messages
 from vla_pruner_ros.ros import qos_profiles as qos
+from vla_pruner_ros.ros.safe_stop import stop_messages
 from vla_pruner_ros.runtime.token_overlay import draw_overlay, side_by_side
 
 FLUSH = Duration(seconds=0.2)
-STILL = (0.0,) * 6
 
 
 class Publishers:
@@ -73,31 +73,13 @@ class Publishers:
 
     def safe_action(self, action: str, now_ns: int, lead_ns: int, joints: Any, pose: Any,
                     dry_run: bool) -> bool:
-        """Publish what ends a motion.
-
-        Args:
-            action: ``hold`` the measured pose or joint positions (and zero velocity), ``zero``
-                velocity only (a joint policy has none, so it holds), or ``none``.
-            now_ns: node time.
-            lead_ns: how far ahead the held point lies.
-            joints: newest JointState, or None when it is not fresh.
-            pose: newest PoseStamped, or None when it is not fresh.
-            dry_run: see the parameter.
+        """Publish what ends a motion; see ``safe_stop.stop_messages``.
 
         Returns:
             Whether anything was published; a hold without a fresh measurement cannot be.
         """
-        if action == 'none':
-            return False
-        out: list[tuple[str, Any]] = []
-        if self.spec.action_kind == 'joint_position':
-            still = messages.hold_joints(self.joint_names, joints, now_ns, lead_ns)
-            out += [('action_chunk', still)] if still is not None else []
-        else:
-            held = messages.hold_pose(pose, now_ns, lead_ns, self._frame)
-            if action == 'hold' and held is not None:
-                out.append(('ee_trajectory', held))
-            out.append(('twist', messages.twist(STILL, now_ns, self._frame)))
+        out = stop_messages(self.spec, action, now_ns, lead_ns, self._frame, self.joint_names,
+                            joints, pose)
         self._send(out, dry_run)
         return bool(out)
 

@@ -7,7 +7,7 @@ plumbing.
 from collections.abc import Mapping
 import json
 import time
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.lifecycle import LifecycleNode
@@ -16,9 +16,6 @@ from std_msgs.msg import String
 from vla_pruner_ros.ros import qos_profiles as qos
 from vla_pruner_ros.ros.message_encoding import time_message
 from vla_pruner_ros.ros.status_facts import Trends
-
-if TYPE_CHECKING:
-    from vla_pruner_ros.ros.policy_session import Session
 
 OK, WARN, ERROR = 0, 1, 2
 LOG_EVERY = 30.0  # seconds between repeats of a warning
@@ -96,10 +93,10 @@ class Reporter:
         self._logged = 0.0
         self._trends = Trends()
 
-    def diagnose(self, facts: dict[str, Any], session: 'Session | None') -> None:
+    def diagnose(self, facts: dict[str, Any]) -> None:
         """Publish one DiagnosticArray; log when the level changes."""
-        if session is not None:
-            facts = self._trends.add(facts, session)
+        if 'cameras' in facts:  # a policy is configured
+            facts = self._trends.add(facts, self._node.count_publishers)
         level, sentence = summarise(facts)
         status = DiagnosticStatus(level=bytes([level]), message=sentence,
                                   name=f'{self._name}: policy',

@@ -111,29 +111,3 @@ def encode(command: Any, base_frame: str, gripper_joint: str) -> list[tuple[str,
         messages.append(('gripper_command', joint_trajectory(
             [gripper_joint], command.gripper[:, None], command.times_ns, command.stamp_ns)))
     return messages
-
-
-def hold_joints(names: Sequence[str], measured: Any, now_ns: int,
-                lead_ns: int) -> JointTrajectory | None:
-    """One point, ``lead_ns`` ahead, at the measured joint positions; None if one is not known."""
-    known = dict(zip(measured.name, measured.position)) if measured is not None else {}
-    values = np.array([known.get(name, np.nan) for name in names], np.float64)
-    if not np.isfinite(values).all():
-        return None
-    return joint_trajectory(names, values[None], [now_ns + lead_ns], now_ns)
-
-
-def hold_pose(measured: Any, now_ns: int, lead_ns: int,
-              frame: str) -> MultiDOFJointTrajectory | None:
-    """Stay at the measured pose (PoseStamped) for ``lead_ns``; None if it is not finite.
-
-    Two equal points, so that a robot that executes differences stands still, too.
-    """
-    if measured is None:
-        return None
-    place, turn = measured.pose.position, measured.pose.orientation
-    values = np.array([place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w], np.float64)
-    if not np.isfinite(values).all():
-        return None
-    return pose_trajectory(np.stack([values, values]), [now_ns, now_ns + lead_ns], now_ns, frame,
-                           'end_effector')

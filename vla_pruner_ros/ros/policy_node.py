@@ -154,7 +154,7 @@ class PolicyNode(LifecycleNode):
         self._reporter.status(self.facts())
 
     def _report(self) -> None:
-        self._reporter.diagnose(self.facts(), self.session)
+        self._reporter.diagnose(self.facts())
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self.session is None:

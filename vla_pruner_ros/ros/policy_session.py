@@ -22,7 +22,7 @@ from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.ros.command_publishers import Publishers
 from vla_pruner_ros.ros.diagnostics_publisher import Reporter
 from vla_pruner_ros.ros.live_parameters import LiveParameters
-from vla_pruner_ros.ros.status_facts import session_facts, step_facts
+from vla_pruner_ros.ros.status_facts import step_facts
 from vla_pruner_ros.ros.subscriptions import Inputs
 from vla_pruner_ros.runtime.inference_thread import Worker
 from vla_pruner_ros.runtime.observation_cache import WAITING
@@ -147,8 +147,32 @@ class Session:
         check_parameters(parameters, self.spec)
 
     def facts(self) -> dict[str, Any]:
-        """What diagnostics and status say; plain data."""
-        return session_facts(self)
+        """Everything about the configured policy, for diagnostics and status; plain data."""
+        parameters, now = self.live.snapshot, self.now()
+        counts = self.runner.diagnostics()
+        cameras = counts.pop('cameras')
+        return {
+            'backend': self.spec.name,
+            'action_kind': self.spec.action_kind,
+            'pruner': parameters.pruner,
+            'token_budget': parameters.token_budget,
+            'revision': self.live.current[0],
+            'dry_run': parameters.dry_run,
+            'target_period': parameters.target_period,
+            'time_ns': now,
+            'reason': self.reason,
+            'exceptions': self.exceptions,
+            'watchdog_trips': self.watchdog.trips,
+            'watchdog_tripped': self.watchdog.tripped,
+            'silence_s': self.watchdog.silence_ns(now) / SECOND,
+            'reuse_rate': counts['reused'] / counts['steps'] if counts['steps'] else 0.0,
+            **counts,
+            'cameras': {camera.role: {
+                'topic': camera.topic,
+                'middleware_lost': self.inputs.middleware_lost[camera.role],
+                **cameras[camera.role]} for camera in self.inputs.cameras},
+            'last_step': self.last_step,
+        }
 
     # ---- inference thread
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collects what a session knows into plain data (JSON types) for diagnostics and status."""
+"""What a step did, and rates over the last seconds, as plain data (JSON types)."""
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TYPE_CHECKING
 
 from vla_pruner_ros.core.errors import ConfigError
@@ -9,7 +9,6 @@ from vla_pruner_ros.core.types import StepStats
 from vla_pruner_ros.runtime.installed_files import dds_chosen, DDS_PROFILE, shipped_file
 
 if TYPE_CHECKING:  # no model code before the node is configured
-    from vla_pruner_ros.ros.policy_session import Session
     from vla_pruner_ros.runtime.policy_runner import Tick
 
 SECOND = 10**9
@@ -33,35 +32,6 @@ def step_facts(tick: 'Tick', stats: StepStats, revision: int) -> dict[str, Any]:
         'flops': float(stats.flops),
         'resets': list(tick.resets),
         'revision': revision,
-    }
-
-
-def session_facts(session: 'Session') -> dict[str, Any]:
-    """Everything about a configured policy."""
-    parameters, now = session.live.snapshot, session.now()
-    counts = session.runner.diagnostics()
-    cameras = counts.pop('cameras')
-    return {
-        'backend': session.spec.name,
-        'action_kind': session.spec.action_kind,
-        'pruner': parameters.pruner,
-        'token_budget': parameters.token_budget,
-        'revision': session.live.current[0],
-        'dry_run': parameters.dry_run,
-        'target_period': parameters.target_period,
-        'time_ns': now,
-        'reason': session.reason,
-        'exceptions': session.exceptions,
-        'watchdog_trips': session.watchdog.trips,
-        'watchdog_tripped': session.watchdog.tripped,
-        'silence_s': session.watchdog.silence_ns(now) / SECOND,
-        'reuse_rate': counts['reused'] / counts['steps'] if counts['steps'] else 0.0,
-        **counts,
-        'cameras': {camera.role: {
-            'topic': camera.topic,
-            'middleware_lost': session.inputs.middleware_lost[camera.role],
-            **cameras[camera.role]} for camera in session.inputs.cameras},
-        'last_step': session.last_step,
     }
 
 
@@ -92,8 +62,13 @@ class Trends:
         """Start without history."""
         self._window = Window()
 
-    def add(self, facts: dict[str, Any], session: 'Session') -> dict[str, Any]:
-        """Return the facts with ``rate_hz`` and, per camera, loss, rate and publishers."""
+    def add(self, facts: dict[str, Any], publishers: Callable[[str], int]) -> dict[str, Any]:
+        """Return the facts with ``rate_hz`` and, per camera, loss, rate and publishers.
+
+        Args:
+            facts: of a configured policy.
+            publishers: topic -> how many publish it.
+        """
         counters = {'steps': float(facts['steps'])}
         for role, camera in facts['cameras'].items():
             counters[f'received {role}'] = camera['received']
@@ -101,7 +76,7 @@ class Trends:
             # never sent, so they are only asked where nobody counts.
             counted = camera['middleware_lost']
             counters[f'lost {role}'] = camera['lost'] if counted is None else counted
-        growth, seconds = self._window.growth(session.now(), counters)
+        growth, seconds = self._window.growth(facts['time_ns'], counters)
         cameras = {}
         for role, camera in facts['cameras'].items():
             received, lost = growth[f'received {role}'], growth[f'lost {role}']
@@ -109,7 +84,7 @@ class Trends:
                 **camera,
                 'lost_share': lost / (lost + received) if received else 0.0,
                 'received_hz': received / seconds if seconds else 0.0,
-                'publishers': session.inputs.publishers(camera['topic'])}
+                'publishers': publishers(camera['topic'])}
         return {**facts, 'cameras': cameras,
                 'watched_s': seconds,
                 'rate_hz': growth['steps'] / seconds if seconds else 0.0,

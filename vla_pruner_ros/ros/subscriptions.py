@@ -55,10 +55,6 @@ class Inputs:
             self._node.destroy_subscription(one)
         self._subscriptions.clear()
 
-    def publishers(self, topic: str) -> int:
-        """How many publishers of a topic are known."""
-        return self._node.count_publishers(topic)
-
     def measured(self, now_ns: int,
                  age_ns: int) -> tuple[JointState | None, PoseStamped | None]:
         """Newest joint state and pose, None where it arrived more than ``age_ns`` ago."""
