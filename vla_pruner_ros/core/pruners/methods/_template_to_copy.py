@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`NAME`: copy this file for a new method; it runs as it stands and is not registered.
 
-Say here in three sentences what is kept and why, the paper, how we deviate from it, and what this
-file does not know.  Then: a line in ``core/registries.py``, a row in ``docs/algorithms.md``, and in
+Say here in three sentences what is kept and why, the paper, our deviations, and what this file
+does not know.  Then add a line to ``core/registries.py``, a row to ``docs/algorithms.md``, and in
 ``test/helpers/core_support.py`` the signals it asks for; every shared test then runs it.
 
 As an example it keeps the tokens whose embeddings are longest, before the first layer.  A method
@@ -24,4 +24,5 @@ class TemplatePruner(ScorePruner):
 
     def score(self, signals: Signals) -> Tensor:
         """(M,) length of each token's embedding; higher is kept."""
-        return signals.features.float().norm(dim=-1)
+        length: Tensor = signals.features.float().norm(dim=-1)
+        return length
