@@ -56,7 +56,7 @@ class Loop:
 
 
 def test_every_reason_has_its_own_name():
-    assert len(set(REUSE_REASONS)) == len(REUSE_REASONS) == 12
+    assert len(set(REUSE_REASONS)) == len(REUSE_REASONS) == 13
     assert set(ReuseGate(make_spec()).counts) == set(REUSE_REASONS)
 
 
@@ -102,11 +102,11 @@ def test_reuse_continues_behind_the_executed_rows():
     loop.run()
     assert loop.ask() == 'reused'
     assert loop.gate.take(2)[:, 2].tolist() == pytest.approx([2e-9, 3e-9, 4e-9, 5e-9, 6e-9, 7e-9])
-    assert loop.ask() == 'reused'
-    assert loop.gate.take(2)[:, 2].tolist() == pytest.approx([4e-9, 5e-9, 6e-9, 7e-9])
-    assert loop.ask() == 'reused'
-    assert loop.gate.take(2)[:, 2].tolist() == pytest.approx([6e-9, 7e-9])
-    assert loop.ask() == 'chunk_exhausted'
+    assert loop.ask(executed=4) == 'reused'
+    assert loop.gate.take(4)[:, 2].tolist() == pytest.approx([4e-9, 5e-9, 6e-9, 7e-9])
+    assert loop.ask(executed=6) == 'reused'
+    assert loop.gate.take(6)[:, 2].tolist() == pytest.approx([6e-9, 7e-9])
+    assert loop.ask(executed=8) == 'chunk_exhausted'
 
 
 def test_rows_that_a_late_step_has_already_executed_are_skipped():
@@ -270,7 +270,7 @@ def test_a_gripper_change_behind_what_would_be_executed_does_not_matter_yet():
     loop.run(closing)
     assert loop.ask() == 'reused'
     loop.gate.take(2)
-    assert loop.ask() == 'gripper'
+    assert loop.ask(executed=4) == 'gripper'
 
 
 def test_a_policy_without_gripper_has_no_gripper_veto():
@@ -342,3 +342,25 @@ def test_thumbnail_of_any_size_keeps_the_mean(height, width):
     small = thumbnail(image)
     assert small.shape == (min(32, height), min(32, width)) and small.dtype == np.float32
     assert abs(float(small.mean()) - float(image.mean())) < 5.0
+
+
+def test_a_reuse_that_would_leave_the_robot_without_a_command_is_vetoed():
+    loop = Loop()  # 8 rows, 2 of them executed per answer
+    loop.run()
+    loop.run()
+    decide = loop.gate.decide
+    assert decide(loop.parameters, GREY, 2, lead_rows=5) == 'reused'  # 6 left, 5 to the answer
+    assert decide(loop.parameters, GREY, 2, lead_rows=6) == 'coverage'
+
+
+def test_metres_and_radians_are_compared_apart():
+    """A translation that reverses beside a rotation that does not."""
+    spec = make_spec(action_names=('dx', 'dy', 'dz', 'rx', 'ry', 'rz', 'gripper'), gripper_index=6)
+    forth = np.tile([0.025, 0, 0, 0, 0, 0.1, 1.0], (8, 1))
+    back = np.tile([-0.025, 0, 0, 0, 0, 0.1, 1.0], (8, 1))
+    loop = Loop(spec)
+    loop.run(forth)
+    loop.run(back)
+    assert loop.ask() == 'angle'
+    loop.run(back)
+    assert loop.ask() == 'reused'

@@ -282,7 +282,7 @@ def test_a_reused_step_runs_no_model_and_continues_the_chunk():
     chunk, stats = engine.step(observation(stamp_ns=5))
     assert engine.backend.calls == 2
     assert (stats.reused, stats.reuse_reason, stats.kept, stats.flops) == (True, 'reused', (), 0.0)
-    assert chunk.stamp_ns == 5 and chunk.actions.shape == (6, 4)
+    assert chunk.stamp_ns == 100_000_000 and chunk.actions.shape == (6, 4)  # row 2 is at 0.1 s
     assert chunk.actions[:, 1].tolist() == [2e-6] * 6
     assert chunk.actions[:, 2].tolist() == pytest.approx([i * 1e-6 for i in range(2, 8)])
     assert engine.reuse_counts['reused'] == 1

@@ -2,19 +2,17 @@
 """The node's parts by themselves: messages, velocity stream, watchdog, thread, words."""
 import threading
 
-from geometry_msgs.msg import PoseStamped
+from fakes import make_spec
 import numpy as np
 import pytest
-from sensor_msgs.msg import JointState
 
 from vla_pruner_ros.ros import message_encoding as messages
 from vla_pruner_ros.ros.diagnostics_publisher import flatten, summarise
-from vla_pruner_ros.ros.safe_stop import hold_joints, hold_pose
+from vla_pruner_ros.ros.safe_stop import stop_messages
 from vla_pruner_ros.ros.status_facts import Trends, Window
 from vla_pruner_ros.runtime.inference_thread import Worker
 from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand, JointCommand
 from vla_pruner_ros.runtime.token_overlay import draw_overlay, FRAME, kept_mask, side_by_side
-from vla_pruner_ros.runtime.twist_stream import CLOSING_ZEROS, TwistStream
 from vla_pruner_ros.runtime.watchdog import Watchdog
 
 SECOND = 10**9
@@ -64,51 +62,33 @@ def test_image_message_holds_the_pixels_row_by_row():
         [0, 1, 2, 6, 7, 8, 12, 13, 14, 18, 19, 20])
 
 
-@pytest.mark.parametrize('positions', [[1.0], [1.0, float('nan')], []])
-def test_no_hold_from_incomplete_joints(positions):
-    measured = JointState(name=['a', 'b'][:len(positions)], position=positions)
-    assert hold_joints(['a', 'b'], measured, 0, 1) is None
-    assert hold_joints(['a', 'b'], None, 0, 1) is None
+# ---- what stops the robot
+
+def held():
+    return command(poses=np.array([[0, 0, 0, *STILL]]), times_ns=np.array([6 * SECOND]),
+                   velocities=np.zeros((1, 6)))
 
 
-def test_no_hold_from_a_pose_that_is_not_finite():
-    pose = PoseStamped()
-    pose.pose.position.x = float('nan')
-    assert hold_pose(pose, 0, 1, 'base') is None
+@pytest.mark.parametrize('action, what, sent', [
+    ('hold', held(), ['ee_trajectory', 'twist']), ('zero', held(), ['twist']),
+    ('hold', None, ['twist']), ('none', held(), [])])
+def test_a_stop_holds_the_hand_and_sends_zero_velocity(action, what, sent):
+    made = stop_messages(make_spec(), action, 5 * SECOND, 'base', what)
+    assert [name for name, _ in made] == sent
+    if sent:
+        velocity = made[-1][1].twist
+        assert (velocity.linear.x, velocity.angular.z) == (0.0, 0.0)
+        assert made[-1][1].header.frame_id == 'base' and made[-1][1].header.stamp.sec == 5
 
 
-# ---- velocity stream
-
-def test_velocity_is_the_one_of_the_segment_under_way():
-    stream = TwistStream()
-    stream.put(command())
-    np.testing.assert_allclose(stream.at(5 * SECOND), [0.1, 0, 0, 0, 0, 0])
-    np.testing.assert_allclose(stream.at(6 * SECOND - 1), [0.1, 0, 0, 0, 0, 0])
-    np.testing.assert_allclose(stream.at(6 * SECOND), [0, 0.3, 0, 0, 0, 0])
-
-
-def test_velocity_stream_ends_with_some_zeros_and_then_is_silent():
-    stream = TwistStream()
-    stream.put(command())
-    answers = [stream.at(8 * SECOND) for _ in range(CLOSING_ZEROS + 2)]
-    assert [None if one is None else one.tolist() for one in answers] == (
-        [[0.0] * 6] * CLOSING_ZEROS + [None, None])
-    assert stream.at(5 * SECOND) is None  # a command that is over does not come back
-
-
-def test_cleared_velocity_stream_is_silent():
-    stream = TwistStream()
-    stream.put(command())
-    stream.clear()
-    assert stream.at(5 * SECOND) is None
-
-
-def test_rotation_is_a_rate_in_the_base_frame():
-    quarter = [0.0, 0.0, np.sin(np.pi / 4), np.cos(np.pi / 4)]
-    stream = TwistStream()
-    stream.put(command(poses=np.array([[0, 0, 0, *STILL], [0, 0, 0, *quarter]]),
-                       times_ns=np.array([5, 7]) * SECOND))
-    np.testing.assert_allclose(stream.at(5 * SECOND), [0, 0, 0, 0, 0, np.pi / 4], atol=1e-12)
+@pytest.mark.parametrize('action', ['hold', 'zero'])
+def test_a_joint_policy_has_no_velocity_and_holds(action):
+    spec = make_spec(action_kind='joint_position', action_names=('a',), gripper_index=None)
+    joint = JointCommand(('a',), np.array([[0.5]]), np.array([6 * SECOND]), None, 5 * SECOND)
+    made = stop_messages(spec, action, 5 * SECOND, 'base', joint)
+    assert [name for name, _ in made] == ['action_chunk']
+    assert list(made[0][1].points[0].positions) == [0.5]
+    assert stop_messages(spec, action, 5 * SECOND, 'base', None) == []
 
 
 # ---- watchdog

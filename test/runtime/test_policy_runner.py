@@ -60,15 +60,20 @@ def test_past_points_are_trimmed_by_the_clock_after_the_policy_ran():
     _, runner = make_runner()
     feed(runner, T0)
     tick = runner.tick(T0, clock=lambda: T0 + 120 * MS)
-    assert tick.command.times_ns[0] == T0 + 150 * MS  # the first one 10 ms ahead of 120
-    assert len(tick.full.poses) == 9
+    assert tick.command.times_ns[0] == T0 + 130 * MS  # the robot stood: row 0 begins 10 ms ahead
+    assert tick.command.times_ns[-1] == T0 + 530 * MS
+    runner.sent(tick, T0 + 120 * MS)
+    feed(runner, T0 + 230 * MS, xyz=(0.12, 0.2, 0.3))
+    tick = runner.tick(T0 + 230 * MS, clock=lambda: T0 + 350 * MS)
+    assert tick.command.times_ns[0] == T0 + 375 * MS  # it moves: rows that are past are left out
+    assert tick.command.times_ns[-1] == T0 + 630 * MS
 
 
 def test_the_lead_is_a_parameter():
     _, runner = make_runner(min_lead=0.05)
     feed(runner, T0)
     tick = runner.tick(T0, clock=lambda: T0 + 120 * MS)
-    assert tick.command.times_ns[0] == T0 + 200 * MS
+    assert tick.command.times_ns[0] == T0 + 170 * MS
 
 
 def test_a_policy_without_chunks_is_not_late_while_its_one_action_is_ahead():
@@ -77,15 +82,27 @@ def test_a_policy_without_chunks_is_not_late_while_its_one_action_is_ahead():
     feed(runner, T0)
     tick = runner.tick(T0, clock=lambda: T0 + 80 * MS)
     assert tick.reason == ''
-    assert tick.command.times_ns.tolist() == [T0 + 200 * MS]
+    assert tick.command.times_ns[-1] == T0 + 290 * MS
+    assert tick.command.poses[-1, 0] == pytest.approx(0.11)
 
 
-def test_an_answer_that_comes_too_late_is_no_command():
-    _, runner = make_runner()
+def test_an_answer_that_comes_too_late_is_no_command_where_rows_belong_to_the_observation():
+    _, runner = make_runner(chunk_timing='observation')
     feed(runner, T0)
     tick = runner.tick(T0, clock=lambda: T0 + SECOND)
     assert (tick.reason, tick.command) == ('late', None)
     assert runner.diagnostics()['failures'] == {'late': 1}
+
+
+def test_a_chunk_that_is_wholly_past_begins_with_the_answer():
+    _, runner = make_runner(min_lead=0.05)
+    feed(runner, T0)
+    feed(runner, T0 + 990 * MS)
+    tick = runner.tick(T0 + 990 * MS, clock=lambda: T0 + 1500 * MS)
+    assert tick.reason == ''
+    assert tick.command.times_ns[-1] == T0 + 1750 * MS  # a lead of 50 ms, 4 rows of 50 ms
+    assert tick.command.poses[-1, 0] == pytest.approx(0.14)  # the planned speed, not squeezed
+    assert runner.diagnostics()['timing'] == 'answer'
 
 
 @pytest.mark.parametrize('error, value, reason', [

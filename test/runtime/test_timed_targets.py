@@ -8,7 +8,7 @@ import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import ActionChunk, Observation
-from vla_pruner_ros.runtime.timed_targets import CommandBuilder, trim
+from vla_pruner_ros.runtime.timed_targets import CommandBuilder
 
 DT = 50_000_000
 HALF = math.sqrt(0.5)
@@ -40,19 +40,9 @@ def test_rotations_add_up_about_the_base_axes():
     rows = [[0, 0, 0, 0, 0, math.pi / 4, 1]] * 2
     command = builder(spec).build(chunk(rows), observe())
     np.testing.assert_allclose(command.poses[-1, 3:], [0, 0, 1, 0], atol=1e-12)  # 180 about z
-    np.testing.assert_allclose(command.twists()[:, 5], math.pi / 4 / 0.05)
     tilted = builder(spec).build(chunk([[0, 0, 0, math.pi / 2, 0, 0, 1]]), observe())
     # About base x after 90 about z: Hamilton product (s,0,0,s) * (0,0,s,s) = (.5,-.5,.5,.5).
     np.testing.assert_allclose(tilted.poses[-1, 3:], [0.5, -0.5, 0.5, 0.5], atol=1e-12)
-
-
-def test_twists_are_the_velocities_of_the_segments():
-    command = builder().build(chunk([[0.1, 0, 0, 1], [0, 0.2, 0, 1]]), observe())
-    np.testing.assert_allclose(command.twists(), [[2, 0, 0, 0, 0, 0], [0, 4, 0, 0, 0, 0]])
-    assert command.twist_at(SECOND + DT - 1)[0] == pytest.approx(2)
-    assert command.twist_at(SECOND + DT)[1] == pytest.approx(4)
-    assert not command.twist_at(SECOND - 1).any()
-    assert not command.twist_at(SECOND + 2 * DT).any()
 
 
 def test_without_a_pose_the_command_says_that_it_is_relative():
@@ -114,18 +104,3 @@ def test_joint_names_that_do_not_fit_are_refused():
     spec = make_spec(action_kind='joint_position', action_names=('a', 'b'), gripper_index=None)
     with pytest.raises(ConfigError, match='1 names .*moves 2 joints'):
         builder(spec, joint_names=['left'])
-
-
-@pytest.mark.parametrize('now, first', [(-DT, 0), (0, 1), (1, 2), (DT, 2), (7 * DT, 8)])
-def test_trim_keeps_points_at_least_one_period_ahead(now, first):
-    command = builder().build(chunk([[0.1, 0, 0, 1]] * 8), observe())
-    trimmed, reason = trim(command, SECOND + now, 0.05)
-    assert reason == '' and trimmed.times_ns[0] == SECOND + first * DT
-    np.testing.assert_array_equal(trimmed.poses, command.poses[first:])
-    assert len(trimmed.gripper) == len(trimmed.times_ns)
-
-
-def test_a_wholly_past_command_is_late_except_in_lock_step():
-    command = builder().build(chunk([[0.1, 0, 0, 1]] * 8), observe())
-    assert trim(command, SECOND + 8 * DT, 0.05) == (None, 'late')
-    assert trim(command, SECOND + 8 * DT, 0.05, lock_step=True) == (command, '')

@@ -69,10 +69,16 @@ def _limits(parameters: Parameters,
     """
     step = _spread('max_step', parameters.max_step, spec)
     velocity = _spread('max_velocity', parameters.max_velocity, spec)
-    for name, limit in (('max_step', step), ('max_velocity', velocity)):
+    faster = _spread('max_acceleration', parameters.max_acceleration, spec)
+    for name, limit in (('max_step', step), ('max_velocity', velocity),
+                        ('max_acceleration', faster)):
         if limit is not None and (limit < 0).any():
             raise ConfigError(f'{name} has the negative value {limit.min():g}; accepted: 0 or '
                               'more')
+    if faster is not None and not faster.all():
+        raise ConfigError('max_acceleration has the value 0, with which nothing that moves could '
+                          'stop; accepted: more than 0')
+    _check_tolerance(parameters, spec)
     if not parameters.position_low:
         return step, velocity, None, None
     low, high = np.array(parameters.position_low), np.array(parameters.position_high)
@@ -81,6 +87,14 @@ def _limits(parameters: Parameters,
         raise ConfigError(f'position_low and position_high have {len(low)} values; policy '
                           f'{spec.name!r} needs {wanted}')
     return step, velocity, low, high
+
+
+def _check_tolerance(parameters: Parameters, spec: PolicySpec) -> None:
+    given = parameters.tracking_tolerance
+    wanted = 6 if spec.action_kind == 'ee_delta' else len(motion_columns(spec))
+    if len(given) not in (0, 1, wanted) or any(one <= 0 for one in given):
+        raise ConfigError(f'tracking_tolerance is {list(given)}; accepted for policy '
+                          f'{spec.name!r}: none, 1 or {wanted} values above 0')
 
 
 def _spread(name: str, values: tuple[float, ...], spec: PolicySpec) -> np.ndarray | None:

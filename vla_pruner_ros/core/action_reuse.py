@@ -16,6 +16,7 @@ The vetoes, in the order they are tried (each is counted under its name):
 ``no_history``       fewer than two model runs to compare
 ``cap``              ``max_consecutive_reuses`` steps in a row were reused already
 ``chunk_exhausted``  less than one execution horizon of the last chunk is left
+``coverage``         what is left would end before the answer to the next observation is there
 ``gripper``          the gripper opens or closes in the last two steps or in what would be executed
 ``angle``            the last two actions differ in direction by ``reuse_angle`` or more, or the
                      robot just started or stopped moving
@@ -24,7 +25,8 @@ The vetoes, in the order they are tried (each is counted under its name):
 ``image_change``     a camera image changed by more than ``reuse_image_change``
 ``reused``           none of these: reuse
 
-The angle leaves the gripper out; actions shorter than ``reuse_min_norm`` count as standing still
+The angle leaves the gripper out and is taken of translation and rotation apart, because metres and
+radians make no common direction; actions shorter than ``reuse_min_norm`` count as standing still
 and have no direction to compare.  Absolute joint targets are compared as motions (differences),
 because two joint postures of a slow robot are always nearly parallel.  Memories are frozen while
 steps are reused: both actions, both token sets and the thumbnails stay those of the last model
@@ -45,14 +47,15 @@ RESET = 'reset'
 NO_HISTORY = 'no_history'
 CAP = 'cap'
 CHUNK_EXHAUSTED = 'chunk_exhausted'
+COVERAGE = 'coverage'
 GRIPPER = 'gripper'
 ANGLE = 'angle'
 OVERLAP = 'overlap'
 NO_IMAGE = 'no_image'
 IMAGE_CHANGE = 'image_change'
 REUSED = 'reused'
-REUSE_REASONS = (OFF, INSTRUCTION, RESET, NO_HISTORY, CAP, CHUNK_EXHAUSTED, GRIPPER, ANGLE,
-                 OVERLAP, NO_IMAGE, IMAGE_CHANGE, REUSED)
+REUSE_REASONS = (OFF, INSTRUCTION, RESET, NO_HISTORY, CAP, CHUNK_EXHAUSTED, COVERAGE, GRIPPER,
+                 ANGLE, OVERLAP, NO_IMAGE, IMAGE_CHANGE, REUSED)
 
 #: Pixels per side of a thumbnail.
 THUMBNAIL_SIZE = 32
@@ -83,25 +86,25 @@ class ReuseGate:
         self._empty = NO_HISTORY
         self._runs: list[_Run] = []  # at most two, older first
         self._chunk = np.empty((0, 0))
-        self._first_row = 0  # of the chunk, as handed out last
         self._consecutive = 0
         self._thumbnails: Mapping[str, np.ndarray] = {}
 
     def decide(self, parameters: Parameters, thumbnails: Mapping[str, np.ndarray],
-               executed: int) -> str:
+               first_row: int, lead_rows: int = 0) -> str:
         """Return ``'reused'`` or the name of the first veto, and count it.
 
         Args:
             parameters: snapshot with its preset applied.
             thumbnails: role -> grey image of now.
-            executed: rows that the robot has executed of what it was given last.
+            first_row: row of the last chunk that is executed from now on.
+            lead_rows: rows that pass until an observation is answered.
         """
-        reason = self._veto(parameters, thumbnails, executed) or REUSED
+        reason = self._veto(parameters, thumbnails, first_row, lead_rows) or REUSED
         self.counts[reason] += 1
         return reason
 
     def _veto(self, parameters: Parameters, thumbnails: Mapping[str, np.ndarray],
-              executed: int) -> str:
+              first_row: int, lead_rows: int) -> str:
         if not parameters.reuse:
             return OFF
         if not self._runs:
@@ -111,15 +114,17 @@ class ReuseGate:
         if self._consecutive >= parameters.max_consecutive_reuses:
             return CAP
         before, last = self._runs
-        remaining, rows = self._remaining(executed), self._rows(parameters.execution_horizon)
+        remaining, rows = self._remaining(first_row), self._rows(parameters.execution_horizon)
         if len(remaining) < rows:
             return CHUNK_EXHAUSTED
+        if len(remaining) <= lead_rows:
+            return COVERAGE
         planned = self._gripper_open(remaining[:rows])
         gripper = np.concatenate([before.gripper_open, last.gripper_open, planned])
         if len(gripper) and gripper.any() != gripper.all():
             return GRIPPER
-        if not steady(before.motion, last.motion, parameters.reuse_angle,
-                      parameters.reuse_min_norm):
+        if not all(steady(one, two, parameters.reuse_angle, parameters.reuse_min_norm)
+                   for one, two in zip(self._parts(before.motion), self._parts(last.motion))):
             return ANGLE
         if overlap(before.kept, last.kept) < parameters.reuse_overlap:
             return OVERLAP
@@ -146,35 +151,33 @@ class ReuseGate:
         executed = self._chunk[:self._rows(execution_horizon)]
         run = _Run(self._motion(executed, start), self._gripper_open(executed), tuple(kept))
         self._runs = [*self._runs[-1:], run]
-        self._first_row = self._consecutive = 0
+        self._consecutive = 0
         self._thumbnails = dict(thumbnails)
 
-    def take(self, executed: int) -> np.ndarray:
+    def take(self, first_row: int) -> np.ndarray:
         """Hand out the next rows (n, D) after ``decide`` answered ``'reused'``.
 
         All rows that are left are returned, although only an execution horizon of them is meant to
         be executed; a policy without chunks gives its action again.
         """
-        actions = np.array(self._remaining(executed))
-        self._first_row += executed
         self._consecutive += 1
-        return actions
+        return np.array(self._remaining(first_row))
 
     def clear(self, reason: str = RESET) -> None:
         """Forget all runs; the next step is vetoed with ``instruction`` or ``reset``."""
         self._empty = INSTRUCTION if reason == INSTRUCTION else RESET
         self._runs = []
         self._chunk = np.empty((0, 0))
-        self._first_row = self._consecutive = 0
+        self._consecutive = 0
         self._thumbnails = {}
 
     def _rows(self, execution_horizon: int) -> int:
         return min(execution_horizon, len(self._chunk))
 
-    def _remaining(self, executed: int) -> np.ndarray:
+    def _remaining(self, first_row: int) -> np.ndarray:
         if len(self._chunk) == 1:
             return self._chunk
-        rows: np.ndarray = self._chunk[self._first_row + executed:]
+        rows: np.ndarray = self._chunk[max(first_row, 0):]
         return rows
 
     def _motion(self, executed: np.ndarray, start: np.ndarray | None) -> np.ndarray:
@@ -184,6 +187,12 @@ class ReuseGate:
         path = moving if start is None else np.vstack([start, moving])
         motion: np.ndarray = path[1:] - path[:-1]
         return motion
+
+    def _parts(self, motion: np.ndarray) -> list[np.ndarray]:
+        """Columns that may be compared as one direction: metres and radians may not."""
+        if self._spec.action_kind != 'ee_delta' or motion.ndim < 2 or motion.shape[1] < 6:
+            return [motion]
+        return [motion[:, :3], motion[:, 3:]]
 
     def _gripper_open(self, actions: np.ndarray) -> np.ndarray:
         column = self._spec.gripper_index

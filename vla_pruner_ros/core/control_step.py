@@ -74,7 +74,8 @@ class PolicyEngine:
         self._effective = parameters.effective()
         self._runs = 0  # model runs since the last reset
         self._instruction: str | None = None
-        self._stamp_ns: int | None = None  # of the step before
+        self._chunk_stamp_ns: int | None = None  # of the last model run
+        self._answered = 0  # steps since the last model run, itself included
         self._native: np.ndarray | None = None  # see ActionChunk, of the last model run
 
     @property
@@ -127,8 +128,14 @@ class PolicyEngine:
                 break
         self._clear('warm_up')
 
-    def step(self, observation: Observation) -> tuple[ActionChunk, StepStats]:
+    def step(self, observation: Observation,
+             lead_rows: int = 0) -> tuple[ActionChunk, StepStats]:
         """Answer one observation.
+
+        Args:
+            observation: newer than the one before.
+            lead_rows: rows that pass until an observation is answered; a reuse that leaves fewer
+                would leave the robot without a command.
 
         Returns:
             The chunk ((rows, D); fewer rows than the action horizon after a reuse) and what
@@ -142,13 +149,17 @@ class PolicyEngine:
         self._take_up()
         if self._instruction not in (None, observation.instruction):
             self.reset(INSTRUCTION)
-        executed = self._executed_rows(observation.stamp_ns)
-        self._instruction, self._stamp_ns = observation.instruction, observation.stamp_ns
+        first_row = self._first_row(observation.stamp_ns)
+        stamp_ns = observation.stamp_ns
+        self._instruction = observation.instruction
 
         thumbnails = self._thumbnails(observation)
-        reason = self._gate.decide(self._effective, thumbnails, executed)
+        reason = self._gate.decide(self._effective, thumbnails, first_row, lead_rows)
         if reason == REUSED:
-            actions = self._gate.take(executed)
+            actions = self._gate.take(first_row)
+            self._answered += 1
+            if not self._effective.lock_step and self.spec.action_horizon > 1:
+                stamp_ns = self._row_time(first_row)  # the rows keep their own times
             stages: dict[str, float] = {}
             stats = self._stats(kept=(), pruned=False, unpruned_reason='', reused=True)
         else:
@@ -156,6 +167,7 @@ class PolicyEngine:
             prediction = self._predict(observation, selector)
             actions, stages = prediction.actions, dict(prediction.stages_ms)
             self._native = prediction.native
+            self._chunk_stamp_ns, self._answered = observation.stamp_ns, 1
             self._gate.record(actions, prediction.kept, self._effective.execution_horizon,
                               thumbnails, joint_start(self.spec, observation))
             pruned = any(len(one) < self.spec.tokens_per_image for one in prediction.kept)
@@ -171,7 +183,7 @@ class PolicyEngine:
         stages['total'] = (time.perf_counter() - begin) * 1e3
         # A reused step hands out the last rows of its chunk.
         native = None if self._native is None else self._native[-len(actions):]
-        return (ActionChunk(actions, observation.stamp_ns, self.spec.control_dt, native),
+        return (ActionChunk(actions, stamp_ns, self.spec.control_dt, native),
                 dataclasses.replace(stats, stages_ms=stages, reuse_reason=reason, limited=limited))
 
     def _predict(self, observation: Observation, selector: TokenSelector) -> Prediction:
@@ -221,14 +233,29 @@ class PolicyEngine:
         self.backend.reset()
         self._gate.clear(reason)
         self._runs = 0
-        self._instruction = self._stamp_ns = None
+        self._instruction = self._chunk_stamp_ns = None
+        self._answered = 0
 
-    def _executed_rows(self, stamp_ns: int) -> int:
-        """Rows that the robot executed since the step before: by time, at least the horizon."""
-        rows = min(self._effective.execution_horizon, self.spec.action_horizon)
-        if self._effective.lock_step or self._stamp_ns is None:
-            return rows
-        return max(rows, round((stamp_ns - self._stamp_ns) * 1e-9 / self.spec.control_dt))
+    def _first_row(self, stamp_ns: int) -> int:
+        """Row of the last chunk that is executed from ``stamp_ns`` on.
+
+        By time, at least one execution horizon per answer; in lock step by answers alone.  Counted
+        from the model run itself, so nothing adds up; an observation that could not be answered
+        changes nothing.
+        """
+        horizon = min(self._effective.execution_horizon, self.spec.action_horizon)
+        if self._chunk_stamp_ns is None:
+            return horizon
+        answered = self._answered * horizon
+        if self._effective.lock_step:
+            return answered
+        return max(horizon,
+                   round((stamp_ns - self._chunk_stamp_ns) * 1e-9 / self.spec.control_dt))
+
+    def _row_time(self, row: int) -> int:
+        """When a row of the last chunk begins."""
+        assert self._chunk_stamp_ns is not None  # a reuse follows a model run
+        return self._chunk_stamp_ns + row * round(self.spec.control_dt * 1e9)
 
     def _thumbnails(self, observation: Observation) -> dict[str, np.ndarray]:
         if not self._effective.reuse or self._effective.reuse_image_change == 0.0:

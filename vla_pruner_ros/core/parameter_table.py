@@ -151,6 +151,22 @@ class Parameters:
                              'this many seconds are left out: at least one period of the '
                              'controller.',
                              low=0.0, high=1.0, live=True)
+    chunk_join: str = _param('linear', 'outputs', 'How a new chunk is joined to the motion under '
+                             'way: replace = at once, linear = a cross-fade, ensemble = a '
+                             'weighted mean of all chunks, rtc = the policy itself continues the '
+                             'rows that are executed meanwhile (policies that can inpaint).',
+                             choices=('replace', 'linear', 'ensemble', 'rtc'), live=True)
+    join_time: float = _param(0.1, 'outputs', 'Length of the cross-fade, seconds.', low=0.0,
+                              high=10.0, live=True)
+    chunk_timing: str = _param('auto', 'outputs', 'When row 0 of a chunk is executed: observation '
+                               '= its time counts from the image, rows that are past are left '
+                               'out; answer = when the answer is there, from where the robot is; '
+                               'auto = by the measured delay.',
+                               choices=('auto', 'observation', 'answer'), live=True)
+    max_overlap: float = _param(0.0, 'outputs', 'Seconds before the end of a motion at which the '
+                                'next observation may be taken, when rows begin with the answer; '
+                                '0 = the robot stands still while the model thinks.', low=0.0,
+                                high=60.0, live=True)
     joint_names: tuple[str, ...] = _param((), 'outputs', 'Joint names of published joint chunks; '
                                           'empty = the action names of the policy.')
     base_frame: str = _param('base', 'outputs', 'frame_id of published chunks.')
@@ -176,6 +192,14 @@ class Parameters:
     position_high: tuple[float, ...] = _param((), 'safety', 'Upper position limits.', live=True)
     max_velocity: tuple[float, ...] = _param((), 'safety', 'Velocity limits, units per second, '
                                              'for all or one each; empty = off.', live=True)
+    max_acceleration: tuple[float, ...] = _param((), 'safety', 'Acceleration limits, units per '
+                                                 'second squared, for all or one each; empty = '
+                                                 'off.', live=True)
+    tracking_tolerance: tuple[float, ...] = _param((), 'safety', 'How far the robot may be from '
+                                                   'where it was sent before its motion starts '
+                                                   'again from the measurement; one value or one '
+                                                   'per coordinate; empty = 0.05 m and 0.2 rad, '
+                                                   '0.15 rad of a joint.', live=True)
     watchdog_timeout: float = _param(1.0, 'safety', 'Seconds without a fresh chunk until the '
                                      'watchdog acts.', low=0.05, high=60.0, live=True)
     watchdog_action: str = _param('hold', 'safety', 'What the watchdog publishes: hold the pose, '
@@ -240,7 +264,8 @@ class Parameters:
             raise ConfigError(f'gripper_open and gripper_closed are both {self.gripper_open}')
         if self.action_layers != 'latter_half':
             head, _, number = self.action_layers.partition(':')
-            if head != 'layer' or not number.isdigit():
+            # isdigit alone accepts characters that int does not, and lengths that it refuses.
+            if head != 'layer' or not (number.isascii() and number.isdigit()) or len(number) > 4:
                 raise ConfigError(f'action_layers is {self.action_layers!r}; accepted: '
                                   "'latter_half' or 'layer:N'")
 

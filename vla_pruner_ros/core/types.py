@@ -50,7 +50,8 @@ class PolicySpec:
     None;
     ``gripper_open`` / ``gripper_closed`` are the policy's own values for the two ends;
     ``gripper_continuous`` says that it means the values between them, too.  ``causal``
-    tells whether the prompt runs under a causal mask or every row sees every other.
+    tells whether the prompt runs under a causal mask or every row sees every other;
+    ``can_inpaint`` whether it continues rows that it is given (``Observation.continuation``).
     """
 
     name: str
@@ -69,11 +70,26 @@ class PolicySpec:
     gripper_continuous: bool = False
     max_instruction_words: int = 256
     causal: bool = True
+    can_inpaint: bool = False
 
     @property
     def tokens_per_image(self) -> int:
         """Visual tokens of one image (M)."""
         return self.grid_rows * self.grid_cols
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Rows that are executed while the policy thinks, for one that can continue them.
+
+    Attributes:
+        rows: (n, D) what is left of the last chunk, from the moment of the observation on, in the
+            units of the spec.
+        delay_rows: of these, rows that will have been executed when the answer is there.
+    """
+
+    rows: np.ndarray
+    delay_rows: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,7 @@ class Observation:
         pose: end-effector position (x, y, z) in metres and quaternion (x, y, z, w) at that stamp,
             or None where the robot publishes none.
         thumbnails: role -> small float32 grey image in 0..255, for the image-change gate.
+        continuation: what the robot does meanwhile; None where nobody asked for it.
     """
 
     images: Mapping[str, np.ndarray]
@@ -96,6 +113,7 @@ class Observation:
     stamp_ns: int
     pose: tuple[tuple[float, float, float], tuple[float, float, float, float]] | None = None
     thumbnails: Mapping[str, np.ndarray] = field(default_factory=dict)
+    continuation: Continuation | None = None
 
 
 @dataclass(frozen=True)

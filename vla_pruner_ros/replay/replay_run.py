@@ -90,6 +90,7 @@ def run(bag: Bag, wiring: Wiring, backend: Backend, parameters: Parameters, labe
 
     def tick(now_ns: int) -> None:
         outcome = runner.tick(now_ns)
+        runner.sent(outcome, now_ns)
         result.ticks[outcome.reason] += 1
         result.message = outcome.message or result.message
         if outcome.command is not None and outcome.chunk is not None and outcome.stats is not None:

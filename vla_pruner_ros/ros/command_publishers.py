@@ -19,6 +19,7 @@ from vla_pruner_ros.core.types import Observation, PolicySpec, StepStats
 from vla_pruner_ros.ros import message_encoding as messages
 from vla_pruner_ros.ros import qos_profiles as qos
 from vla_pruner_ros.ros.safe_stop import stop_messages
+from vla_pruner_ros.runtime.timed_targets import Command
 from vla_pruner_ros.runtime.token_overlay import draw_overlay, side_by_side
 
 FLUSH = Duration(seconds=0.2)
@@ -39,9 +40,6 @@ class Publishers:
         self._node = node
         self._frame = parameters.base_frame
         self._gripper_joint = parameters.gripper_joint
-        columns = [name for column, name in enumerate(spec.action_names)
-                   if column != spec.gripper_index]
-        self.joint_names: tuple[str, ...] = parameters.joint_names or tuple(columns)
         kinds: dict[str, Any] = {}
         if spec.action_kind == 'joint_position':
             kinds['action_chunk'] = JointTrajectory
@@ -71,15 +69,13 @@ class Publishers:
         if 'twist' in self._commands:
             self._send([('twist', messages.twist(velocity, now_ns, self._frame))], dry_run)
 
-    def safe_action(self, action: str, now_ns: int, lead_ns: int, joints: Any, pose: Any,
-                    dry_run: bool) -> bool:
+    def safe_action(self, action: str, now_ns: int, held: Command | None, dry_run: bool) -> bool:
         """Publish what ends a motion; see ``safe_stop.stop_messages``.
 
         Returns:
-            Whether anything was published; a hold without a fresh measurement cannot be.
+            Whether anything was published; without anything to hold a joint policy cannot.
         """
-        out = stop_messages(self.spec, action, now_ns, lead_ns, self._frame, self.joint_names,
-                            joints, pose)
+        out = stop_messages(self.spec, action, now_ns, self._frame, held)
         self._send(out, dry_run)
         return bool(out)
 

@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import accepted, Parameters, table
 
+MOST_WORDS = 500  # characters of an error that nobody foresaw
 #: Read once at start; the descriptor itself says read-only.
 START_ONLY = ('autostart',)
 
@@ -107,9 +108,11 @@ class LiveParameters:
             revision, before = self.current
             changed = before.changed(ours, running=self.configured)
             self.fits(changed)
-        except ConfigError as error:
-            self._logger.warning(f'parameters unchanged: {error}')
-            return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:  # whatever a value does to a check, the node outlives it
+            words = str(error) if isinstance(error, ConfigError) else (
+                f'{type(error).__name__}: {error}')[:MOST_WORDS]
+            self._logger.warning(f'parameters unchanged: {words}')
+            return SetParametersResult(successful=False, reason=words)
         if changed != before:
             self.current = (revision + 1, changed)
             self._logger.info(f'revision {revision + 1}: ' + ', '.join(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from builtin_interfaces.msg import Duration, Time
-from geometry_msgs.msg import Transform, TwistStamped
+from geometry_msgs.msg import Transform, Twist, TwistStamped
 import numpy as np
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import (
@@ -31,20 +31,22 @@ def duration_message(span_ns: int) -> Duration:
 
 
 def joint_trajectory(names: Sequence[str], positions: np.ndarray, times_ns: Sequence[int],
-                     stamp_ns: int) -> JointTrajectory:
-    """Joint positions in time; velocities stay empty, so a controller derives them.
+                     stamp_ns: int, velocities: np.ndarray | None = None) -> JointTrajectory:
+    """Joint positions in time; without velocities a controller derives them.
 
     Args:
         names: J joint names.
         positions: (P, J).
         times_ns: (P,) absolute times, strictly increasing, not before ``stamp_ns``.
         stamp_ns: ``header.stamp``; ``time_from_start`` counts from here.
+        velocities: (P, J) at the points; the last ones are zero.
     """
     message = JointTrajectory(joint_names=list(names))
     message.header.stamp = time_message(stamp_ns)
-    for row, when in zip(positions, times_ns):
+    for index, (row, when) in enumerate(zip(positions, times_ns)):
+        speeds = [] if velocities is None else [float(value) for value in velocities[index]]
         message.points.append(JointTrajectoryPoint(
-            positions=[float(value) for value in row],
+            positions=[float(value) for value in row], velocities=speeds,
             time_from_start=duration_message(int(when) - stamp_ns)))
     return message
 
@@ -58,14 +60,15 @@ def transform(pose: Sequence[float]) -> Transform:
 
 
 def pose_trajectory(poses: np.ndarray, times_ns: Sequence[int], stamp_ns: int, frame: str,
-                    name: str) -> MultiDOFJointTrajectory:
+                    name: str, velocities: np.ndarray | None = None) -> MultiDOFJointTrajectory:
     """End-effector poses (P, 7) in time, in ``frame``; ``name`` is the one joint name."""
     message = MultiDOFJointTrajectory(joint_names=[name])
     message.header.stamp = time_message(stamp_ns)
     message.header.frame_id = frame
-    for row, when in zip(poses, times_ns):
+    for index, (row, when) in enumerate(zip(poses, times_ns)):
+        speeds = [] if velocities is None else [_twist(Twist(), velocities[index])]
         message.points.append(MultiDOFJointTrajectoryPoint(
-            transforms=[transform(row)],
+            transforms=[transform(row)], velocities=speeds,
             time_from_start=duration_message(int(when) - stamp_ns)))
     return message
 
@@ -75,10 +78,15 @@ def twist(velocity: Sequence[float], stamp_ns: int, frame: str) -> TwistStamped:
     message = TwistStamped()
     message.header.stamp = time_message(stamp_ns)
     message.header.frame_id = frame
-    linear, angular = message.twist.linear, message.twist.angular
+    _twist(message.twist, velocity)
+    return message
+
+
+def _twist(target: Twist, velocity: Sequence[float]) -> Twist:
+    linear, angular = target.linear, target.angular
     linear.x, linear.y, linear.z, angular.x, angular.y, angular.z = (
         float(value) for value in velocity)
-    return message
+    return target
 
 
 def image(rgb: np.ndarray, stamp_ns: int, frame: str) -> Image:
@@ -103,10 +111,12 @@ def encode(command: Any, base_frame: str, gripper_joint: str) -> list[tuple[str,
     messages: list[tuple[str, Any]] = []
     if isinstance(command, JointCommand):
         messages.append(('action_chunk', joint_trajectory(
-            command.names, command.positions, command.times_ns, command.stamp_ns)))
+            command.names, command.positions, command.times_ns, command.stamp_ns,
+            command.velocities)))
     elif isinstance(command, EndEffectorCommand) and command.absolute:
         messages.append(('ee_trajectory', pose_trajectory(
-            command.poses, command.times_ns, command.stamp_ns, base_frame, 'end_effector')))
+            command.poses, command.times_ns, command.stamp_ns, base_frame, 'end_effector',
+            command.velocities)))
     if command.gripper is not None:
         messages.append(('gripper_command', joint_trajectory(
             [gripper_joint], command.gripper[:, None], command.times_ns, command.stamp_ns)))

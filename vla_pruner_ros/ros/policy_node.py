@@ -156,6 +156,16 @@ class PolicyNode(LifecycleNode):
     def _report(self) -> None:
         self._reporter.diagnose(self.facts())
 
+    def survive(self, error: Exception) -> None:
+        """A callback failed: say it, stop the robot, and go on."""
+        kind = f'exception:{type(error).__name__}'
+        self.get_logger().error(
+            f'a callback failed, the robot is stopped: {error!r}\n'
+            + ''.join(traceback.format_exception(type(error), error, error.__traceback__)),
+            throttle_duration_sec=5.0)
+        if self.session is not None:
+            self.session.stop_for(kind)
+
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self.session is None:
             response.success, response.message = False, f'the node is {self.state}'
@@ -183,7 +193,10 @@ def main(args: list[str] | None = None,
         executor.add_node(node)
         node.autostart()
         while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
+            try:
+                executor.spin_once(timeout_sec=0.1)
+            except Exception as error:  # of any callback: the robot is stopped, the node goes on
+                node.survive(error)
         if node.state != 'finalized':
             node.trigger_shutdown()
         executor.shutdown()

@@ -25,18 +25,22 @@ from vla_pruner_ros.ros.live_parameters import LiveParameters
 from vla_pruner_ros.ros.status_facts import step_facts
 from vla_pruner_ros.ros.subscriptions import Inputs
 from vla_pruner_ros.runtime.inference_thread import Worker
-from vla_pruner_ros.runtime.observation_cache import WAITING
+from vla_pruner_ros.runtime.observation_cache import JUMP_BACK, WAITING
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner, Tick
-from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand
-from vla_pruner_ros.runtime.twist_stream import TwistStream
 from vla_pruner_ros.runtime.watchdog import Watchdog
 
 SECOND = 10**9
 HEARTBEAT = 1 / 30  # seconds; velocity controllers want 20 Hz or more
+CLOCK_PATIENCE = 0.5  # seconds of wall time in which the node's clock may stand still
 IDLE_WAIT = 0.1  # seconds until an idle inference thread looks again whether inputs went stale
 LOG_EVERY = 30.0  # seconds between repeats of a message
 LOG_GAP = 2.0  # seconds after a recovery until the same trouble is logged again
 PAUSE_AFTER_ERROR = 0.05  # seconds; keeps a step that fails at once from spinning
+
+#: Reasons of a tick after which the robot is stopped at once.
+FAILED = ('unsafe_action', 'backend_error', 'internal_error')
+#: Parameters that act on the motion under way when they change.
+MOTION_LIMITS = ('max_step', 'max_velocity', 'max_acceleration', 'position_low', 'position_high')
 
 Load = Callable[[Parameters], Backend]
 
@@ -59,7 +63,6 @@ class Session:
         self.live = live
         self.reporter = reporter
         self.watchdog = Watchdog()
-        self.twists = TwistStream()
         self.active = False
         self.reason = ''
         self.exceptions = 0
@@ -68,9 +71,14 @@ class Session:
         self._epoch = 0
         self._failing = False
         self._dry_run = live.snapshot.dry_run
+        self._driving = False  # the robot was sent a motion that nothing has ended yet
+        self._clock = (0, 0.0)  # node time seen last, and wall time when it changed
+        self._stalled = False
+        self._beat_ns = 0
         self._gate = threading.RLock()
         self._logged: dict[str, float] = {}
         self._lost = ''  # trouble that was logged last and is not over
+        self._limited_by = self._limits_of(live.snapshot)
         self._stack = ExitStack()
         try:
             self._build(load)
@@ -90,7 +98,7 @@ class Session:
         self.runner = self.worker.call(lambda: PolicyRunner(backend, parameters))
         self.revision = revision
         self.worker.wake = self.runner.cache.wake
-        self.worker.call(self.runner.warm_up)
+        self.worker.call(self._warm_up)
         self.publishers = Publishers(self.node, self.spec, parameters)
         self._stack.callback(self.publishers.close)
         self.inputs = Inputs(self.node, self.spec, parameters, self.runner.cache)
@@ -101,6 +109,14 @@ class Session:
         self._stack.callback(self.node.destroy_timer, timer)
         # First of all when closing: let the step under way end, it may still draw an overlay.
         self._stack.callback(self.worker.call, lambda: None)
+
+    def _warm_up(self) -> None:
+        """Run the policy until it is warm, then once more to know how long it takes."""
+        self.runner.warm_up()
+        begin = time.perf_counter()
+        self.runner.warm_up()
+        # At least two runs each, so this is at most what one answer takes.
+        self.runner.expect_delay(round((time.perf_counter() - begin) / 2 * SECOND))
 
     def close(self) -> None:
         """Undo everything: stop, forget, free the model, withdraw the topics."""
@@ -131,6 +147,7 @@ class Session:
             self._epoch += 1
             self.watchdog.disarm()
             self._safe_action()
+            self.runner.motion.clear()  # no velocity follows: the heartbeat is over
         self.worker.repeat(None)
         self.runner.cache.clear()
 
@@ -200,9 +217,8 @@ class Session:
     def _publish(self, tick: Tick) -> None:
         parameters = self.live.snapshot
         self.publishers.command(tick.command, parameters.dry_run)
-        # In lock step stamps run by simulated time: no velocity belongs to the clock's now.
-        if isinstance(tick.full, EndEffectorCommand) and not parameters.lock_step:
-            self.twists.put(tick.full)
+        self.runner.sent(tick, self.now())
+        self._driving = self._driving or not parameters.dry_run
         self._failing = False
         if self.watchdog.feed(self.now()):
             self.node.get_logger().info('chunks flow again')
@@ -222,6 +238,9 @@ class Session:
         if tick.resets:
             self.node.get_logger().info(f'policy memory cleared: {", ".join(tick.resets)}')
         self.reason = tick.reason
+        if tick.reason in FAILED and not self._failing:
+            self._failing = True  # a policy that fails must not leave the robot in motion
+            self._safe_action()
 
     def _log(self, key: str, words: str) -> None:
         now = time.monotonic()
@@ -244,6 +263,14 @@ class Session:
                     self._safe_action()
         threading.Event().wait(PAUSE_AFTER_ERROR)
 
+    def stop_for(self, reason: str) -> None:
+        """Something outside the control step failed: stop the robot, go on (any thread)."""
+        with self._gate:
+            self.exceptions += 1
+            if self.active:
+                self.reason = reason
+                self._safe_action()
+
     # ---- executor thread
 
     def _heartbeat(self) -> None:
@@ -255,8 +282,10 @@ class Session:
                 return
             if not self.watchdog.armed:
                 self.watchdog.arm(now)
+            if not self._clock_runs(now, parameters.lock_step):
+                return
             if parameters.dry_run and not self._dry_run:
-                self._safe_action(dry_run=False)  # the robot must not run on with its last chunk
+                self._safe_action()  # the robot must not run on with its last chunk
             self._dry_run = parameters.dry_run
             timeout = int(parameters.watchdog_timeout * SECOND)
             # In lock step the robot waits for the policy: silence moves nothing.
@@ -266,17 +295,74 @@ class Session:
                     f'({self.reason or "no input"}); watchdog action: '
                     f'{parameters.watchdog_action}')
                 self._safe_action()
-            velocity = self.twists.at(now)
-            if velocity is not None:
-                self.publishers.twist(velocity, now, parameters.dry_run)
+            self._tighten(now, parameters)
+            self._send_velocity(now, parameters)
 
-    def _safe_action(self, dry_run: bool | None = None) -> None:
-        """Publish the watchdog action now (the gate is held)."""
+    def _clock_runs(self, now: int, lock_step: bool) -> bool:
+        """Whether node time goes on; a clock that stands still or jumps back stops the robot.
+
+        Measured by wall time: a motion timed by a clock that stands still would never end.
+        """
+        seen, when = self._clock
+        wall = time.monotonic()
+        if now != seen:
+            self._clock = (now, wall)
+            if self._stalled:
+                self._stalled = False
+                self.node.get_logger().info('the clock goes on')
+            if now < seen - JUMP_BACK:
+                self._safe_action()
+                self.runner.motion.clear()
+            return True
+        if not lock_step and wall - when > CLOCK_PATIENCE and not self._stalled:
+            self._stalled = True
+            self.reason = 'clock_stopped'
+            self._log('clock_stopped', 'the clock stands still (use_sim_time without /clock, or a '
+                      'paused simulation): the robot is stopped')
+            self._safe_action()
+            self.runner.motion.clear()
+        return not self._stalled
+
+    def _tighten(self, now: int, parameters: Parameters) -> None:
+        """A limit that was changed acts on the motion under way, not only on the next chunk."""
+        if self._limits_of(parameters) == self._limited_by:
+            return
+        self._limited_by = self._limits_of(parameters)
+        motion = self.runner.motion
+        motion.update(parameters)
+        proposal = motion.relimit(now, self.runner.measured(now))
+        if proposal is not None:
+            self.publishers.command(proposal.command, parameters.dry_run)
+            motion.commit(proposal)
+
+    @staticmethod
+    def _limits_of(parameters: Parameters) -> tuple[Any, ...]:
+        return tuple(getattr(parameters, name) for name in MOTION_LIMITS)
+
+    def _send_velocity(self, now: int, parameters: Parameters) -> None:
+        period = max(round(HEARTBEAT * SECOND), min(now - self._beat_ns, SECOND // 10))
+        self._beat_ns = now
+        # In lock step stamps run by simulated time: no velocity belongs to the clock's now.
+        if self.spec.action_kind != 'ee_delta' or parameters.lock_step:
+            return
+        velocity = self.runner.motion.velocity(now, period, self.runner.measured(now))
+        if velocity is not None:
+            self.publishers.twist(velocity, now, parameters.dry_run)
+
+    def _safe_action(self) -> None:
+        """Publish the watchdog action now, wherever the last motion went (the gate is held)."""
         parameters, now = self.live.snapshot, self.now()
-        joints, pose = self.inputs.measured(now, int(parameters.max_image_age * SECOND))
-        self.twists.clear()
-        sent = self.publishers.safe_action(
-            parameters.watchdog_action, now, round(self.spec.control_dt * SECOND), joints, pose,
-            parameters.dry_run if dry_run is None else dry_run)
-        if not sent and parameters.watchdog_action != 'none':
-            self._log('safe_action', 'nothing to hold: no fresh joint state')
+        motion = self.runner.motion
+        proposal = motion.stop(now, self.runner.measured(now))
+        held = None if proposal is None else proposal.command
+        targets = [True] if parameters.dry_run else [False]
+        if self._driving and parameters.dry_run:
+            targets = [False, True]
+        sent = [self.publishers.safe_action(parameters.watchdog_action, now, held, dry_run)
+                for dry_run in targets]
+        if parameters.watchdog_action != 'none':
+            self._driving = False
+            motion.clear()
+            if not all(sent) or (held is None and parameters.watchdog_action == 'hold'):
+                self._log('safe_action', 'nothing to hold: no motion under way and no fresh '
+                          'measurement of the robot')

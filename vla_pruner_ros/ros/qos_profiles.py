@@ -22,9 +22,14 @@ def _profile(reliability: ReliabilityPolicy, depth: int = 1,
                       durability=durability)
 
 
-def sensor() -> QoSProfile:
-    """Images, joint states, poses: only the newest one matters."""
+def camera() -> QoSProfile:
+    """Images: only the newest one matters."""
     return _profile(ReliabilityPolicy.BEST_EFFORT)
+
+
+def state() -> QoSProfile:
+    """Joint states and poses: arm and gripper may be sent apart; neither may drop the other."""
+    return _profile(ReliabilityPolicy.BEST_EFFORT, depth=10)
 
 
 def instruction() -> QoSProfile:

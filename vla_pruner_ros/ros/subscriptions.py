@@ -4,6 +4,7 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
@@ -35,17 +36,15 @@ class Inputs:
         #: role -> frames that the middleware knows it lost; None where it does not count them.
         self.middleware_lost: dict[str, int | None] = {
             camera.role: 0 for camera in self.cameras}
-        self._joints: tuple[JointState | None, int] = (None, 0)  # newest and its arrival
-        self._pose: tuple[PoseStamped | None, int] = (None, 0)
         self._node = node
         self._cache = cache
         self._subscriptions: list[Any] = []
         for camera in self.cameras:
             self._camera(camera.role, camera.topic, camera.compressed)
         if parameters.joint_state_topic:
-            self._sensor(JointState, parameters.joint_state_topic, self._on_joints)
+            self._sensor(JointState, parameters.joint_state_topic, self._on_joints, qos.state())
         if parameters.pose_topic:
-            self._sensor(PoseStamped, parameters.pose_topic, self._on_pose)
+            self._sensor(PoseStamped, parameters.pose_topic, self._on_pose, qos.state())
         self._subscriptions.append(node.create_subscription(
             String, parameters.instruction_topic, self._on_instruction, qos.instruction()))
 
@@ -55,19 +54,13 @@ class Inputs:
             self._node.destroy_subscription(one)
         self._subscriptions.clear()
 
-    def measured(self, now_ns: int,
-                 age_ns: int) -> tuple[JointState | None, PoseStamped | None]:
-        """Newest joint state and pose, None where it arrived more than ``age_ns`` ago."""
-        (joints, joints_ns), (pose, pose_ns) = self._joints, self._pose
-        return (joints if abs(now_ns - joints_ns) <= age_ns else None,
-                pose if abs(now_ns - pose_ns) <= age_ns else None)
-
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
 
-    def _sensor(self, kind: Any, topic: str, callback: Any, on_lost: Any = None) -> None:
+    def _sensor(self, kind: Any, topic: str, callback: Any, profile: QoSProfile,
+                on_lost: Any = None) -> None:
         self._subscriptions.append(self._node.create_subscription(
-            kind, topic, callback, qos.sensor(),
+            kind, topic, callback, profile,
             event_callbacks=qos.subscription_events(self._node.resolve_topic_name(topic),
                                                     self._node.get_logger(), on_lost),
             qos_overriding_options=QoSOverridingOptions.with_default_policies()))
@@ -81,20 +74,16 @@ class Inputs:
 
         kind = CompressedImage if compressed else Image
         try:
-            self._sensor(kind, topic, on_image, on_lost)
+            self._sensor(kind, topic, on_image, qos.camera(), on_lost)
         except qos.UnsupportedEventTypeError:
             self.middleware_lost[role] = None
-            self._sensor(kind, topic, on_image)
+            self._sensor(kind, topic, on_image, qos.camera())
 
     def _on_joints(self, message: JointState) -> None:
-        now = self._now()
-        self._joints = (message, now)
-        self._cache.put_joint_state(message, now)
+        self._cache.put_joint_state(message, self._now())
 
     def _on_pose(self, message: PoseStamped) -> None:
-        now = self._now()
-        self._pose = (message, now)
-        self._cache.put_pose(message, now)
+        self._cache.put_pose(message, self._now())
 
     def _on_instruction(self, message: String) -> None:
         self._cache.put_instruction(message.data, self._now())

@@ -7,9 +7,11 @@ state per thread, and callbacks must not wait for a model.  Knows neither ROS no
 from collections.abc import Callable
 from concurrent.futures import Future
 import threading
+import traceback
 from typing import Any
 
 Step = Callable[[], None]
+PAUSE = 0.05  # seconds; keeps a step that fails at once from spinning
 
 
 class Worker:
@@ -25,6 +27,7 @@ class Worker:
                  wake: Callable[[], None] = lambda: None):
         """Start the thread; it idles until it gets a job or a step."""
         self.wake = wake
+        self.handler_failures = 0  # errors that could not even be told
         self._on_error = on_error
         self._condition = threading.Condition()
         self._jobs: list[tuple[Future[Any], Callable[[], Any]]] = []
@@ -60,6 +63,15 @@ class Worker:
         self.wake()
         self._thread.join()
 
+    def _failed(self, error: BaseException) -> None:
+        """Tell about a failed step; whatever the teller does, the thread lives on."""
+        try:
+            self._on_error(error)
+        except BaseException:
+            self.handler_failures += 1
+            traceback.print_exc()
+            threading.Event().wait(PAUSE)
+
     def _loop(self) -> None:
         while True:
             with self._condition:
@@ -73,8 +85,8 @@ class Worker:
             if future is None:
                 try:
                     job()
-                except Exception as error:
-                    self._on_error(error)
+                except BaseException as error:  # of a library in another language, too
+                    self._failed(error)
             else:
                 try:
                     future.set_result(job())

@@ -8,6 +8,7 @@ Times are message stamps on the node's clock (or the bag's); a zero stamp falls 
 time.  This file knows no ROS: messages are read by attribute.
 """
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 import threading
 from typing import Any
@@ -20,6 +21,7 @@ from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.runtime.camera_pairing import CameraPairing
 from vla_pruner_ros.runtime.image_decoding import to_rgb
 from vla_pruner_ros.runtime.input_mapping import state_sources
+from vla_pruner_ros.runtime.measured_state import Measured, MeasuredState
 from vla_pruner_ros.runtime.message_history import stamp_of
 from vla_pruner_ros.runtime.robot_state import StateStreams
 
@@ -71,6 +73,7 @@ class ObservationCache:
         self._pairing = CameraPairing([camera.role for camera in spec.cameras])
         self._state = StateStreams(spec, state_sources(parameters, spec),
                                    bool(parameters.pose_topic))
+        self._measured = MeasuredState()
         self._instruction = ''
         self._instruction_refusal = 'no_instruction'
         self._resets: list[str] = []
@@ -114,10 +117,11 @@ class ObservationCache:
     def put_joint_state(self, message: Any, received_ns: int) -> None:
         """Store the joints that the policy needs; messages about other joints are no drop."""
         with self._condition:
+            stamp = self._stamp(message, received_ns, 'joint_state')
+            self._measured.put_joints(stamp, message)
             values = self._state.joints_in(message)
             if not values:
                 return
-            stamp = self._stamp(message, received_ns, 'joint_state')
             if not self._is_old(self._state.newest_joint(values), stamp, 'joint_state'):
                 self._state.put_joints(stamp, values)
                 self._notify()
@@ -128,6 +132,7 @@ class ObservationCache:
             stamp = self._stamp(message, received_ns, 'pose')
             if not self._is_old(self._state.newest_pose, stamp, 'pose'):
                 self._state.put_pose(stamp, message.pose)
+                self._measured.put_pose(stamp, message.pose)
                 self._notify()
 
     def put_instruction(self, text: str, received_ns: int) -> None:
@@ -169,6 +174,22 @@ class ObservationCache:
         """Copies of ``drops`` and ``warnings``."""
         with self._condition:
             return dict(self.drops), dict(self.warnings)
+
+    @property
+    def frame_period_ns(self) -> int:
+        """Period of the slowest camera as its stamps show it; 0 until it is known."""
+        with self._condition:
+            return max((one.loss.period_ns or 0 for one in self._pairing.cameras.values()),
+                       default=0)
+
+    def measured(self, now_ns: int, joints: Sequence[str] = ()) -> Measured | None:
+        """Newest measurement of these joints, or without any of the hand; None if too old."""
+        with self._condition:
+            age = int(self._parameters.max_image_age * SECOND)
+            if self._parameters.lock_step:  # stamps run by simulated time
+                now_ns = 0
+            return (self._measured.joints(joints, now_ns, age) if joints
+                    else self._measured.pose(now_ns, age))
 
     def take(self, now_ns: int, interval_ns: int = 0) -> Take:
         """Build an observation from the newest messages, if they fit together.
@@ -251,6 +272,7 @@ class ObservationCache:
     def _clear(self) -> None:
         self._pairing.clear()
         self._state.clear()
+        self._measured.clear()
 
     def _notify(self) -> None:
         self._news = True

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages in, commands out: what the node and the replay both drive.
 
-One call of ``tick`` is: newest observation -> resets -> policy step -> safety -> command.
-Whatever goes wrong becomes a counted reason, so a caller needs no error handling of its own.
+One call of ``tick`` is: newest observation -> resets -> policy step -> safety -> motion ->
+command.  Whatever goes wrong becomes a counted reason, so a caller needs no error handling of its
+own.  A command counts only when the caller says that it was sent (``sent``).
 ``tick`` belongs to one inference thread; ``update``, ``reset`` and everything on ``cache`` may be
 called from any thread and takes effect at the next tick.
 """
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import threading
 import traceback
 from typing import Any
@@ -16,10 +17,13 @@ from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, InputError, UnsafeActionError, VlaPrunerError
 from vla_pruner_ros.core.parameter_table import Parameters
-from vla_pruner_ros.core.types import ActionChunk, Observation, StepStats
+from vla_pruner_ros.core.types import ActionChunk, Continuation, Observation, StepStats
+from vla_pruner_ros.runtime.measured_state import Measured
+from vla_pruner_ros.runtime.motion.delay_window import DelayWindow
+from vla_pruner_ros.runtime.motion.motion_queue import MotionQueue, Proposal
 from vla_pruner_ros.runtime.observation_cache import ObservationCache
 from vla_pruner_ros.runtime.step_counters import Counters
-from vla_pruner_ros.runtime.timed_targets import Command, CommandBuilder, trim
+from vla_pruner_ros.runtime.timed_targets import Command, CommandBuilder, joint_command_names
 
 SECOND = 10**9
 
@@ -32,8 +36,8 @@ class Tick:
         reason: ``''`` with a command; else why there is none (a drop, ``'no_new_frame'``,
             ``'not_due'``, ``'late'``, ``'unsafe_action'``, ``'backend_error'`` ...).
         chunk: the safe chunk; None where the policy gave none.
-        command: what to publish, past points trimmed.
-        full: the same command before trimming (its twists cover the present).
+        command: what to publish: joined to the motion under way, limited, without past points.
+        proposal: what follows when it is sent; None in lock step.
         stats: of the policy step; also given when its answer was unsafe or late.
         observation: what the policy saw.
         resets: reasons for which the policy's memory was cleared before this step.
@@ -43,7 +47,7 @@ class Tick:
     reason: str
     chunk: ActionChunk | None = None
     command: Command | None = None
-    full: Command | None = None
+    proposal: Proposal | None = None
     stats: StepStats | None = None
     observation: Observation | None = None
     resets: tuple[str, ...] = ()
@@ -67,14 +71,41 @@ class PolicyRunner:
         self.counters = Counters()
         self.cache = ObservationCache(backend.spec, parameters)
         self.commands = CommandBuilder(backend.spec, parameters)
+        self.motion = MotionQueue(backend.spec, parameters)
+        self.delays = DelayWindow()
         self.engine = PolicyEngine(backend, parameters)
         self._lock = threading.Lock()
         self._next_parameters: Parameters | None = None
         self._requested: list[str] = []
+        self._last_stamp: int | None = None  # of the observation answered last
+        self._last_chunk: ActionChunk | None = None
+        self._joints = (joint_command_names(backend.spec, parameters)
+                        if backend.spec.action_kind == 'joint_position' else ())
 
     def warm_up(self) -> None:
         """Run the policy once on made-up input: the first run is always a slow one."""
         self.engine.warm_up()
+
+    def expect_delay(self, delay_ns: int) -> None:
+        """Plan for this delay until answers have been measured."""
+        self.delays.restart(delay_ns)
+        self._plan_for(delay_ns)
+
+    def measured(self, now_ns: int) -> Measured | None:
+        """Where the robot was measured last, in the space that the policy moves it in."""
+        return self.cache.measured(now_ns, self._joints)
+
+    def sent(self, tick: Tick, now_ns: int) -> None:
+        """The command of a tick was sent at ``now_ns``: from now on it is the motion under way."""
+        if tick.proposal is None:
+            return
+        self.motion.commit(tick.proposal)
+        if tick.observation is not None and tick.stats is not None and not tick.stats.reused:
+            self.delays.add(now_ns - tick.observation.stamp_ns)
+        self._plan_for(self.delays.percentile(95.0))
+
+    def _plan_for(self, delay_ns: int) -> None:
+        self.motion.timing.update(self.parameters, delay_ns, self.cache.frame_period_ns)
 
     def update(self, parameters: Parameters) -> None:
         """Use a new snapshot from the next tick on.
@@ -95,13 +126,17 @@ class PolicyRunner:
     def activate(self) -> None:
         """Start afresh: no old messages, no memory."""
         self.cache.clear()
+        self.motion.clear()
+        self.delays.restart()
         self.reset('activation')
 
     def diagnostics(self) -> dict[str, Any]:
         """All counts as plain data: counters, resets, drops and warnings by reason, cameras."""
         drops, warnings = self.cache.counts()
-        return {**self.counters.snapshot(), 'resets': dict(self.engine.resets), 'drops': drops,
-                'warnings': warnings, 'cameras': self.cache.cameras()}
+        return {**self.counters.snapshot(), 'timing': self.motion.timing.mode,
+                'delay_ms': self.delays.snapshot(), 'motion_limited': dict(self.motion.limited),
+                'motion_restarts': self.motion.restarts, 'resets': dict(self.engine.resets),
+                'drops': drops, 'warnings': warnings, 'cameras': self.cache.cameras()}
 
     def tick(self, now_ns: int, clock: Callable[[], int] | None = None) -> Tick:
         """Answer the newest observation, if there is one that is due.
@@ -121,6 +156,10 @@ class PolicyRunner:
             self.engine.reset(reason)
         if resets:
             self.commands.reset()
+            self.motion.forget_gripper()
+        if 'clock_jump' in resets:
+            self.motion.clear()
+            self.delays.restart()
         try:
             return self._answer(take.observation, resets, clock or (lambda: now_ns))
         except Exception as error:  # a robot's node must outlive whatever a policy raises
@@ -133,6 +172,8 @@ class PolicyRunner:
         if parameters is not None:
             self.parameters = parameters
             self.commands.update(parameters)
+            self.motion.update(parameters)
+            self._plan_for(self.delays.percentile(95.0))
         return requested
 
     def _forget(self, requested: tuple[str, ...]) -> None:
@@ -140,22 +181,47 @@ class PolicyRunner:
             del self._requested[:len(requested)]
 
     def _interval_ns(self, requested: tuple[str, ...]) -> int:
-        """Time after an observation in which none is due: the executed part of its chunk."""
-        if self.parameters.lock_step or requested:
+        """Time after the last observation in which none is due; see ``chunk_timing``."""
+        if self.parameters.lock_step or requested or self._last_stamp is None:
             return 0
-        # Some slack for jitter, but a camera three times as fast must not squeeze a step in.
-        steps = min(self.parameters.execution_horizon, self.spec.action_horizon) - 0.25
-        return round(steps * self.spec.control_dt * SECOND)
+        due = self.motion.timing.next_due_ns(self._last_stamp, self.motion.coverage_ns)
+        return max(due - self._last_stamp, 0)
 
     def _answer(self, observation: Observation, resets: tuple[str, ...],
                 clock: Callable[[], int]) -> Tick:
-        chunk, stats = self.engine.step(observation)
+        lock_step = self.parameters.lock_step
+        observation = self._with_continuation(observation)
+        self._last_stamp = observation.stamp_ns
+        chunk, stats = self.engine.step(observation,
+                                        0 if lock_step else self.motion.timing.lead_rows)
+        self._last_chunk = chunk
         self.counters.step(stats)
-        full = self.commands.build(chunk, observation)
-        command, reason = trim(full, clock(), self.parameters.min_lead, self.parameters.lock_step)
+        if lock_step:
+            return Tick('', chunk, self.commands.build(chunk, observation), None, stats,
+                        observation, resets)
+        now = clock()
+        measured = self.measured(now)
+        proposal, reason = self.motion.propose(chunk, observation, now, measured)
+        if reason and self.parameters.chunk_timing == 'auto':
+            # Wholly past: the robot has stood meanwhile, so the rows may as well begin now.
+            self._plan_for(now - observation.stamp_ns)
+            proposal, reason = self.motion.propose(chunk, observation, now, measured)
         if reason:
             self.counters.failure(reason)
-        return Tick(reason, chunk, command, full, stats, observation, resets)
+        return Tick(reason, chunk, None if proposal is None else proposal.command, proposal, stats,
+                    observation, resets)
+
+    def _with_continuation(self, observation: Observation) -> Observation:
+        """Tell a policy that can inpaint what the robot does while it thinks."""
+        chunk = self._last_chunk
+        if self.parameters.chunk_join != 'rtc' or chunk is None:
+            return observation
+        passed = (observation.stamp_ns - chunk.stamp_ns) * 1e-9 / chunk.control_dt
+        rows = chunk.actions[max(int(passed), 0):]
+        if not len(rows):
+            return observation
+        return replace(observation, continuation=Continuation(
+            rows, min(self.motion.timing.lead_rows, len(rows))))
 
     def _failed(self, error: Exception, observation: Observation,
                 resets: tuple[str, ...]) -> Tick:

@@ -5,14 +5,15 @@ Knows units, integration and time; does not know ROS messages.  A command's rows
 strictly increasing times; action row i of a chunk moves from ``stamp + i * dt`` to
 ``stamp + (i + 1) * dt``, so its target is a point at the later time.
 """
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
-from vla_pruner_ros.runtime.rotations import conjugate, multiply, quaternion, rotation_vector
+from vla_pruner_ros.runtime.gripper_decision import GripperDecision
+from vla_pruner_ros.runtime.rotations import multiply, quaternion
 
 SECOND = 10**9
 
@@ -27,7 +28,8 @@ class EndEffectorCommand:
         gripper: (P,) published gripper positions, or None.
         stamp_ns: time of the observation.
         absolute: False where the robot publishes no pose: poses are then relative to wherever the
-            end effector was, and only ``twists`` may reach a robot.
+            end effector was, and only velocities may reach a robot.
+        velocities: (P, 6) m/s and rad/s at the points, or None.
     """
 
     poses: np.ndarray
@@ -35,26 +37,7 @@ class EndEffectorCommand:
     gripper: np.ndarray | None
     stamp_ns: int
     absolute: bool = True
-
-    @property
-    def points(self) -> np.ndarray:
-        """The rows that ``trim`` cuts."""
-        return self.poses
-
-    def twist_at(self, now_ns: int) -> np.ndarray:
-        """Velocity (6,) of the segment that ``now_ns`` lies in; zero before and after all."""
-        segment = int(np.searchsorted(self.times_ns, now_ns, side='right')) - 1
-        if 0 <= segment < len(self.times_ns) - 1:
-            return np.asarray(self.twists()[segment])
-        return np.zeros(6)
-
-    def twists(self) -> np.ndarray:
-        """Velocity of every segment (P - 1, 6): m/s, then rad/s (rotation vector), base frame."""
-        seconds = np.diff(self.times_ns)[:, None] / SECOND
-        linear = np.diff(self.poses[:, :3], axis=0)
-        angular = [rotation_vector(multiply(after, conjugate(before)))
-                   for before, after in zip(self.poses[:-1, 3:], self.poses[1:, 3:])]
-        return np.hstack([linear, np.reshape(angular, (-1, 3))]) / seconds
+    velocities: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +50,7 @@ class JointCommand:
         times_ns: (P,) int64, strictly increasing.
         gripper: (P,) published gripper positions, or None.
         stamp_ns: time of the observation.
+        velocities: (P, J) per second at the points, or None.
     """
 
     names: tuple[str, ...]
@@ -74,18 +58,29 @@ class JointCommand:
     times_ns: np.ndarray
     gripper: np.ndarray | None
     stamp_ns: int
-
-    @property
-    def points(self) -> np.ndarray:
-        """The rows that ``trim`` cuts."""
-        return self.positions
+    velocities: np.ndarray | None = None
 
 
 Command = EndEffectorCommand | JointCommand
 
 
+def joint_command_names(spec: PolicySpec, parameters: Parameters) -> tuple[str, ...]:
+    """Joint names of published joint chunks, in the order of the policy's columns.
+
+    Raises:
+        ConfigError: ``joint_names`` does not fit the policy.
+    """
+    moving = tuple(name for column, name in enumerate(spec.action_names)
+                   if column != spec.gripper_index)
+    names = parameters.joint_names or moving
+    if spec.action_kind == 'joint_position' and len(names) != len(moving):
+        raise ConfigError(f'joint_names has {len(names)} names {list(names)}; the policy '
+                          f'{spec.name!r} moves {len(moving)} joints')
+    return names
+
+
 class CommandBuilder:
-    """Turns chunks into commands; remembers only what the gripper was last told.
+    """Turns chunks into commands as they are, for robots that wait for the policy (lock step).
 
     Args:
         spec: action kind, columns and gripper values of the policy.
@@ -98,15 +93,10 @@ class CommandBuilder:
     def __init__(self, spec: PolicySpec, parameters: Parameters):
         self.spec = spec
         self._parameters = parameters
-        self._open: bool | None = None
-        self._position: float | None = None  # of a continuous gripper
+        self._gripper = GripperDecision(spec)
         self._columns = [column for column in range(len(spec.action_names))
                          if column != spec.gripper_index]
-        names = parameters.joint_names or tuple(spec.action_names[i] for i in self._columns)
-        if spec.action_kind == 'joint_position' and len(names) != len(self._columns):
-            raise ConfigError(f'joint_names has {len(names)} names {list(names)}; the policy '
-                              f'{spec.name!r} moves {len(self._columns)} joints')
-        self._names = names
+        self._names = joint_command_names(spec, parameters)
 
     def update(self, parameters: Parameters) -> None:
         """Take live parameters."""
@@ -114,7 +104,7 @@ class CommandBuilder:
 
     def reset(self) -> None:
         """Forget the gripper."""
-        self._open = self._position = None
+        self._gripper.forget()
 
     def build(self, chunk: ActionChunk, observation: Observation) -> Command:
         """Make the command of one chunk; times start at the observation."""
@@ -122,65 +112,17 @@ class CommandBuilder:
         period = round(chunk.control_dt * SECOND)
         stamp = chunk.stamp_ns
         moving = actions[:, self._columns]
-        before, gripper = self._gripper(actions)
+        decided = self._gripper.decide(actions, self._parameters)
+        self._gripper.commit(decided)
+        gripper = decided.positions
         if self.spec.action_kind == 'joint_position':
             times = stamp + period * np.arange(1, len(actions) + 1, dtype=np.int64)
             return JointCommand(self._names, moving, times, gripper, stamp)
         poses = integrate(moving, observation.pose)
         times = stamp + period * np.arange(len(actions) + 1, dtype=np.int64)
         if gripper is not None:
-            gripper = np.concatenate([[before], gripper])
+            gripper = np.concatenate([[decided.before], gripper])
         return EndEffectorCommand(poses, times, gripper, stamp, observation.pose is not None)
-
-    def _gripper(self, actions: np.ndarray) -> tuple[float, np.ndarray | None]:
-        """(position before row 0, positions (H,)); the state after the executed rows is kept."""
-        spec, limits = self.spec, self._parameters
-        if spec.gripper_index is None:
-            return 0.0, None
-        share = (actions[:, spec.gripper_index] - spec.gripper_closed) / (
-            spec.gripper_open - spec.gripper_closed)
-        last = min(limits.execution_horizon, len(share)) - 1  # row that is executed last
-        if limits.gripper_mode == 'continuous' or (limits.gripper_mode == 'auto'
-                                                   and spec.gripper_continuous):
-            positions = limits.gripper_closed + np.clip(share, 0.0, 1.0) * (
-                limits.gripper_open - limits.gripper_closed)
-            start = positions[0] if self._position is None else self._position
-            self._position = float(positions[last])
-            return float(start), positions
-        state = self._open if self._open is not None else bool(share[0] >= 0.5)
-        values = {True: limits.gripper_open, False: limits.gripper_closed}
-        before, out = values[state], np.empty(len(share))
-        for row, one in enumerate(share):
-            if one > 0.5 + limits.gripper_hysteresis:
-                state = True
-            elif one < 0.5 - limits.gripper_hysteresis:
-                state = False
-            out[row] = values[state]
-            if row == last:
-                self._open = state
-        return before, out
-
-
-def trim(command: Command, now_ns: int, period: float,
-         lock_step: bool = False) -> tuple[Command | None, str]:
-    """Drop points that are past, so that a controller never starts in the middle of a segment.
-
-    The first point kept lies at least ``period`` seconds (of the controller) ahead of ``now_ns``.
-
-    Returns:
-        (command, '') or (None, 'late') when nothing is left.
-    """
-    if lock_step:
-        return command, ''
-    keep = command.times_ns >= now_ns + round(period * SECOND)
-    if not keep.any():
-        return None, 'late'
-    gripper = None if command.gripper is None else command.gripper[keep]
-    if isinstance(command, EndEffectorCommand):
-        return replace(command, poses=command.poses[keep], times_ns=command.times_ns[keep],
-                       gripper=gripper), ''
-    return replace(command, positions=command.positions[keep], times_ns=command.times_ns[keep],
-                   gripper=gripper), ''
 
 
 def integrate(deltas: np.ndarray, pose: tuple[tuple[float, ...], tuple[float, ...]] | None

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the robot was measured last: every joint by name, and the hand.
+
+Arm and gripper may be published by different senders.  Not thread-safe; ``observation_cache.py``
+holds the lock.
+"""
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+from typing import Any
+
+import numpy as np
+
+MIN_QUATERNION_NORM = 0.5  # a quaternion shorter than this is unset or garbage, not rounding
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Where the robot is: a point of its space ((7,) pose or (J,) joints) and its age."""
+
+    point: np.ndarray
+    age_ns: int = 0
+
+
+class MeasuredState:
+    """Newest position of every joint and newest pose of the hand, with their times."""
+
+    def __init__(self) -> None:
+        """Start without measurements."""
+        self._joints: dict[str, tuple[int, float]] = {}
+        self._pose: tuple[int, np.ndarray] | None = None
+
+    def put_joints(self, stamp_ns: int, message: Any) -> None:
+        """Keep the positions of a JointState; names without a position are ignored."""
+        for name, position in zip(message.name, message.position):
+            if math.isfinite(position):
+                self._joints[name] = (stamp_ns, float(position))
+
+    def put_pose(self, stamp_ns: int, pose: Any) -> None:
+        """Keep a geometry_msgs/Pose, if it is one."""
+        point, turn = pose.position, pose.orientation
+        values = np.array([point.x, point.y, point.z, turn.x, turn.y, turn.z, turn.w], np.float64)
+        norm = float(np.linalg.norm(values[3:]))
+        if np.isfinite(values).all() and norm >= MIN_QUATERNION_NORM:
+            values[3:] /= norm
+            self._pose = (stamp_ns, values)
+
+    def clear(self) -> None:
+        """Forget all measurements."""
+        self._joints.clear()
+        self._pose = None
+
+    def joints(self, names: Sequence[str], now_ns: int, age_ns: int) -> Measured | None:
+        """Positions of joints in this order; None if one is unknown or older than ``age_ns``."""
+        known = [self._joints.get(name) for name in names]
+        found = [one for one in known if one is not None]
+        if len(found) < len(known) or not found:
+            return None
+        oldest = min(stamp for stamp, _ in found)
+        if now_ns - oldest > age_ns:
+            return None
+        return Measured(np.array([value for _, value in found]), max(now_ns - oldest, 0))
+
+    def pose(self, now_ns: int, age_ns: int) -> Measured | None:
+        """The hand (7,), None if unknown or older than ``age_ns``."""
+        if self._pose is None or now_ns - self._pose[0] > age_ns:
+            return None
+        return Measured(self._pose[1], max(now_ns - self._pose[0], 0))

@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place where chunks become motion: it knows what was sent and joins a new chunk to it.
+
+``propose`` turns a chunk into the command that would be sent now: timed by ``chunk_timing``,
+joined to the motion under way, limited, and without points that come too soon for a controller.
+``commit`` says that it was sent; only then does it count.  The same plan gives the velocities for
+servo controllers (``velocity``) and the motion that stops the robot (``stop``), so a limit that
+holds for one stream holds for all.  The inference thread proposes, the executor asks for
+velocities; a lock keeps them apart.
+"""
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+import threading
+
+import numpy as np
+
+from vla_pruner_ros.core.action_limits import joint_start
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
+from vla_pruner_ros.runtime.gripper_decision import GripperDecision, GripperRows
+from vla_pruner_ros.runtime.measured_state import Measured
+from vla_pruner_ros.runtime.motion.chunk_joining import Ensemble, Entry, Joined, MOST_CHUNKS
+from vla_pruner_ros.runtime.motion.chunk_timing import ANSWER, ChunkTiming
+from vla_pruner_ros.runtime.motion.motion_limits import (
+    brake,
+    follow,
+    Followed,
+    MotionLimits,
+    Wanted,
+)
+from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, space_of
+from vla_pruner_ros.runtime.motion.timed_path import TimedPath
+from vla_pruner_ros.runtime.rotations import IDENTITY
+from vla_pruner_ros.runtime.timed_targets import (
+    Command,
+    EndEffectorCommand,
+    integrate,
+    joint_command_names,
+    JointCommand,
+)
+
+SECOND = 10**9
+FINEST = SECOND // 40  # between sent points, where rows are further apart
+#: Default of ``tracking_tolerance``: metres and radians of a pose, radians of a joint.
+POSE_TOLERANCE, JOINT_TOLERANCE = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2), 0.15
+#: Seconds that a robot may lag behind its commands and still be where it was sent.
+TRACKING_LAG = 0.15
+CLOSING_ZEROS = 5
+REMEMBERED = 16  # motions, to know where the robot was sent when an old measurement was made
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A command that may be sent, and what follows when it is.
+
+    Attributes:
+        command: to publish.
+        path: the same motion, beginning where the robot is taken to be.
+        coverage_ns: until when rows of the policy are sent.
+        counts: limit -> points where it acted.
+        gripper: decisions that count once it is sent.
+        wanted: the chunk by itself, for ensembles.
+        now_ns: when it was made.
+        from_measured: it begins at the measurement, because the robot is not where it was sent.
+    """
+
+    command: Command
+    path: TimedPath
+    coverage_ns: int
+    counts: dict[str, int]
+    gripper: GripperRows | None
+    wanted: TimedPath | None
+    now_ns: int
+    from_measured: bool = False
+
+
+class MotionQueue:
+    """What was sent, and how the next chunk continues it.
+
+    Args:
+        spec: of the policy.
+        parameters: snapshot that fits it.
+
+    Attributes:
+        timing: when rows are executed and when the next observation is due.
+        limited: limit -> points where it acted, of what was sent.
+        restarts: motions that began at the measurement, because the robot was not where the plan
+            had sent it.
+    """
+
+    def __init__(self, spec: PolicySpec, parameters: Parameters):
+        self.spec = spec
+        self.space = space_of(spec)
+        self.timing = ChunkTiming(spec, parameters)
+        self.limited: Counter[str] = Counter()
+        self.restarts = 0
+        self._lock = threading.RLock()
+        self._gripper = GripperDecision(spec)
+        self._columns = [column for column in range(len(spec.action_names))
+                         if column != spec.gripper_index]
+        self._row_ns = round(spec.control_dt * SECOND)
+        self._step_ns = self._row_ns // -(-self._row_ns // FINEST)
+        self._sent: TimedPath | None = None
+        self._coverage: int | None = None
+        self._past: deque[TimedPath] = deque(maxlen=REMEMBERED)
+        self._chunks: list[Entry] = []
+        self._zeros = 0
+        self.update(parameters)
+
+    def update(self, parameters: Parameters) -> None:
+        """Take live parameters; what is under way changes with ``relimit``."""
+        with self._lock:
+            self._parameters = parameters
+            self._limits = MotionLimits.of(parameters, self.spec, self.space.size)
+            given = parameters.tracking_tolerance
+            usual = (np.array(POSE_TOLERANCE) if isinstance(self.space, PoseSpace)
+                     else np.full(self.space.size, JOINT_TOLERANCE))
+            self._tolerance = (usual if not given else np.full(self.space.size, given[0])
+                               if len(given) == 1 else np.array(given))
+            self._names = joint_command_names(self.spec, parameters)
+
+    def clear(self) -> None:
+        """Forget the motion under way (it was stopped, or the clock jumped)."""
+        with self._lock:
+            self._sent, self._coverage, self._zeros = None, None, 0
+            self._past.clear()
+            self._chunks.clear()
+
+    def forget_gripper(self) -> None:
+        """A new episode: what the gripper was told belongs to the old one."""
+        with self._lock:
+            self._gripper.forget()
+
+    @property
+    def coverage_ns(self) -> int | None:
+        """Until when rows have been sent; None: nothing is under way."""
+        with self._lock:
+            return self._coverage
+
+    def state(self, now_ns: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Point and velocity (D,) that are commanded at a time; None: nothing was sent."""
+        with self._lock:
+            return None if self._sent is None else self._sent.at(now_ns)
+
+    # ---- a new chunk
+
+    def propose(self, chunk: ActionChunk, observation: Observation, now_ns: int,
+                measured: Measured | None) -> tuple[Proposal | None, str]:
+        """The command for a chunk that is sent at ``now_ns``, or why there is none.
+
+        Args:
+            chunk: safe actions.
+            observation: that it answers.
+            now_ns: time of sending.
+            measured: newest measurement; None where there is none.
+
+        Returns:
+            (proposal, '') or (None, 'late') when all its rows are past.
+        """
+        with self._lock:
+            start, speed, far = self._start(now_ns, measured)
+            actions = np.asarray(chunk.actions, np.float64)
+            rows = actions
+            if self.timing.mode == ANSWER:
+                rows = actions[:self.timing.executed_rows]
+            gripper = self._gripper.decide(actions, self._parameters)
+            if self.timing.mode != ANSWER and chunk.stamp_ns + len(rows) * self._row_ns <= now_ns:
+                return None, 'late'
+            wanted, begin = self._wanted(rows, chunk, observation, now_ns, start, speed)
+            if start is None:
+                start, speed = wanted.at(now_ns)[0], np.zeros(self.space.size)
+            old: Wanted = (self._sent if self._sent is not None and not far
+                           else TimedPath.through(self.space, np.array([now_ns]), start[None]))
+            proposal = self._build(self._joined(old, wanted, now_ns), wanted, start, speed, now_ns,
+                                   measured, far)
+            if proposal is None:
+                return None, 'late'
+            times = proposal.command.times_ns
+            positions = None
+            if gripper.positions is not None:
+                index = np.clip((times - begin - 1) // self._row_ns, 0, len(rows) - 1)
+                positions = gripper.positions[index]
+            command = replace(proposal.command, gripper=positions, stamp_ns=chunk.stamp_ns)
+            if isinstance(command, EndEffectorCommand):
+                command = replace(command, absolute=observation.pose is not None)
+            return replace(proposal, command=command, gripper=gripper, wanted=wanted), ''
+
+    def commit(self, proposal: Proposal) -> None:
+        """The proposal was sent."""
+        with self._lock:
+            self._sent, self._coverage = proposal.path, proposal.coverage_ns
+            self._past.append(proposal.path)
+            self._zeros = CLOSING_ZEROS
+            self.limited.update(proposal.counts)
+            self.restarts += proposal.from_measured
+            if proposal.gripper is not None:
+                self._gripper.commit(proposal.gripper)
+            if proposal.wanted is not None:
+                self._chunks = [one for one in self._chunks
+                                if one.path.end_ns > proposal.now_ns][1 - MOST_CHUNKS:]
+                self._chunks.append(Entry(proposal.wanted, proposal.now_ns))
+
+    def _start(self, now_ns: int, measured: Measured | None
+               ) -> tuple[np.ndarray | None, np.ndarray, bool]:
+        """Where the robot is taken to be, its velocity, and whether it left its plan."""
+        still = np.zeros(self.space.size)
+        if self._sent is None:
+            return (None if measured is None else measured.point), still, measured is not None
+        point, speed = self._sent.at(now_ns)
+        if measured is None:
+            return point, speed, False
+        # The measurement is old by now: it is held against what was commanded then.
+        then, rate = self._commanded(now_ns - measured.age_ns)
+        apart = np.abs(self.space.minus(measured.point, then))
+        rate = np.maximum(np.abs(rate), np.abs(speed))
+        if (apart <= self._tolerance + TRACKING_LAG * rate).all():
+            return point, speed, False
+        return measured.point, still, True
+
+    def _commanded(self, time_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        """What was commanded at a time, also before the motion under way began."""
+        paths = list(self._past)
+        found = next((one for one in reversed(paths) if one.start_ns <= time_ns), paths[0])
+        return found.at(time_ns)
+
+    def _by_now(self, measured: Measured, now_ns: int) -> np.ndarray:
+        """Where a measurement says the robot is by now: it went on with its plan meanwhile."""
+        if self._sent is None or not measured.age_ns:
+            return measured.point
+        moved = self.space.minus(self._sent.at(now_ns)[0],
+                                 self._commanded(now_ns - measured.age_ns)[0])
+        return self.space.plus(measured.point, moved)
+
+    def _wanted(self, rows: np.ndarray, chunk: ActionChunk, observation: Observation,
+                now_ns: int, start: np.ndarray | None, speed: np.ndarray
+                ) -> tuple[TimedPath, int]:
+        """What the rows want, and when row 0 begins.
+
+        Rows that have passed count as executed only where a motion was under way; a robot that
+        stood still begins with row 0 now, instead of catching up with a plan it never followed.
+        """
+        moving = rows[:, self._columns]
+        stood = self._sent is None or self._sent.end_ns <= now_ns
+        first: np.ndarray | None = start
+        slope: np.ndarray | None = None
+        if self.timing.mode == ANSWER or stood:
+            begin = now_ns + round(self._parameters.min_lead * SECOND)
+            if first is None:
+                first = self._observed(observation, begin)
+            elif not stood:
+                first = self.space.plus(first, speed * ((begin - now_ns) / SECOND))
+            slope = speed
+        else:
+            begin = min(chunk.stamp_ns, now_ns)  # a camera's clock may be ahead of ours
+            first = self._observed(observation, begin)
+        times = begin + self._row_ns * np.arange(len(rows) + 1, dtype=np.int64)
+        if isinstance(self.space, PoseSpace):
+            if first is None:
+                first = np.array([0.0, 0.0, 0.0, *IDENTITY])
+            poses = integrate(moving, (tuple(first[:3]), tuple(first[3:])))
+            return TimedPath.through(self.space, times, poses, slope), begin
+        if first is None:
+            return TimedPath.through(self.space, times[1:], moving), begin
+        return TimedPath.through(self.space, times, np.vstack([first, moving]), slope), begin
+
+    def _observed(self, observation: Observation, begin_ns: int) -> np.ndarray | None:
+        """Where the robot was when the observation was made; by the plan if it does not say."""
+        if not isinstance(self.space, PoseSpace):
+            return joint_start(self.spec, observation)
+        if observation.pose is not None:
+            return np.concatenate(observation.pose)
+        return None if self._sent is None else self._sent.at(begin_ns)[0]
+
+    def _joined(self, old: Wanted, wanted: TimedPath, now_ns: int) -> Wanted:
+        mode = self._parameters.chunk_join
+        span = 0 if mode == 'replace' else round(self._parameters.join_time * SECOND)
+        if self._sent is None or self._sent.end_ns <= now_ns:
+            span = 0  # the robot stands, and the rows begin where it stands
+        new: Wanted = wanted
+        if mode == 'ensemble':
+            live = [one for one in self._chunks if one.path.end_ns > now_ns]
+            new = Ensemble(self.space, (*live, Entry(wanted, now_ns)), span)
+        return Joined(self.space, old, new, now_ns, span)
+
+    def _build(self, joined: Wanted, wanted: TimedPath, start: np.ndarray, speed: np.ndarray,
+               now_ns: int, measured: Measured | None, far: bool) -> Proposal | None:
+        """Limit the joined motion and leave out what comes too soon."""
+        if self._limits.any:
+            motion = follow(self.space, self._limits, joined, start, speed, now_ns,
+                            self._end(joined, wanted, now_ns), self._step_ns)
+        else:
+            motion = self._sampled(joined, wanted, now_ns)
+        first = self._first(motion, now_ns, measured)
+        if first is None and measured is not None and not far:
+            # At its limit and behind its plan: go on from where it really is.
+            return self._build(joined, wanted, measured.point, np.zeros(self.space.size), now_ns,
+                               measured, True)
+        if first is None:
+            return None
+        path = TimedPath(self.space, np.concatenate([[now_ns], motion.times_ns]),
+                         np.vstack([start, motion.points]), np.vstack([speed, motion.velocities]))
+        coverage = path.end_ns if self.timing.mode == ANSWER else wanted.end_ns
+        return Proposal(self._command(motion, first, now_ns), path, coverage, motion.counts, None,
+                        None, now_ns, far and self._sent is not None)
+
+    def _sampled(self, joined: Wanted, wanted: TimedPath, now_ns: int) -> Followed:
+        """Points of a motion without limits: the rows themselves, and a finer grid in the fade."""
+        fade = joined.span_ns if isinstance(joined, Joined) else 0
+        end = self._end(joined, wanted, now_ns)
+        fine = np.arange(now_ns + self._step_ns, now_ns + fade, self._step_ns)
+        rows = wanted.times_ns[wanted.times_ns > now_ns + fade]
+        if self._parameters.chunk_join == 'ensemble':
+            fine, rows = np.arange(now_ns + self._step_ns, end, self._step_ns), np.array([end])
+        elif not len(rows):
+            rows = np.array([end])
+        times = np.concatenate([fine, rows]).astype(np.int64)
+        found = [joined.at(int(one)) for one in times]
+        speeds = np.array([one[1] for one in found]).reshape(-1, self.space.size)
+        if len(speeds):
+            speeds[-1] = 0.0
+        return Followed(times, np.array([one[0] for one in found]), speeds, {})
+
+    @staticmethod
+    def _end(joined: Wanted, wanted: TimedPath, now_ns: int) -> int:
+        """When the rows and the fade are over."""
+        return max(wanted.end_ns, now_ns + (joined.span_ns if isinstance(joined, Joined) else 0))
+
+    def _first(self, motion: Followed, now_ns: int, measured: Measured | None) -> int | None:
+        """Index of the first point to send: far enough ahead, and within reach of the robot."""
+        soonest = now_ns + round(self._parameters.min_lead * SECOND)
+        fastest = self._limits.velocity
+        here = None if measured is None else self._by_now(measured, now_ns)
+        for index, time in enumerate(motion.times_ns):
+            if time < soonest:
+                continue
+            if here is None or not np.isfinite(fastest).any():
+                return index
+            away = np.abs(self.space.minus(motion.points[index], here))
+            if (away <= fastest * ((time - now_ns) / SECOND) + 1e-9).all():
+                return index
+        return None
+
+    def _command(self, motion: Followed, first: int, stamp_ns: int) -> Command:
+        times, points = motion.times_ns[first:], motion.points[first:]
+        if isinstance(self.space, PoseSpace):
+            return EndEffectorCommand(points, times, None, stamp_ns, self._absolute,
+                                      motion.velocities[first:])
+        return JointCommand(self._names, points, times, None, stamp_ns, motion.velocities[first:])
+
+    @property
+    def _absolute(self) -> bool:
+        return bool(self._parameters.pose_topic)
+
+    # ---- the motion under way
+
+    def relimit(self, now_ns: int, measured: Measured | None) -> Proposal | None:
+        """The motion under way with the limits of now; None when nothing is under way."""
+        with self._lock:
+            sent = self._sent
+            if sent is None or now_ns >= sent.end_ns:
+                return None
+            start, speed, far = self._start(now_ns, measured)
+            if start is None or far:
+                return self._stopped(now_ns, measured)
+            proposal = self._build(sent, sent, start, speed, now_ns, measured, far)
+            if proposal is None:
+                return self._stopped(now_ns, measured)
+            return replace(proposal, coverage_ns=min(self._coverage or sent.end_ns,
+                                                     proposal.path.end_ns))
+
+    def stop(self, now_ns: int, measured: Measured | None) -> Proposal | None:
+        """The motion that brings the robot to rest where it is; None: nothing is known.
+
+        The commanded motion is braked within the acceleration limit.  A robot that is not where
+        the plan has it, or that was sent nothing, is held where it was measured.
+        """
+        with self._lock:
+            return self._stopped(now_ns, measured)
+
+    def _stopped(self, now_ns: int, measured: Measured | None) -> Proposal | None:
+        start, speed, far = self._start(now_ns, measured)
+        if start is None:
+            return None
+        motion = brake(self.space, self._limits, start, speed, now_ns, self._step_ns)
+        first = self._first(motion, now_ns, None)
+        if first is None:  # over before a controller would take it: stay at its end
+            end = now_ns + max(self._step_ns, round(self._parameters.min_lead * SECOND))
+            motion = Followed(np.array([end]), motion.points[-1:], motion.velocities[-1:] * 0.0,
+                              {})
+            first = 0
+        path = TimedPath(self.space, np.concatenate([[now_ns], motion.times_ns]),
+                         np.vstack([start, motion.points]), np.vstack([speed, motion.velocities]))
+        return Proposal(self._command(motion, first, now_ns), path, now_ns, {}, None, None, now_ns,
+                        far)
+
+    def velocity(self, now_ns: int, period_ns: int,
+                 measured: Measured | None) -> np.ndarray | None:
+        """Velocity (D,) for the next ``period_ns``; None when nothing is to be sent.
+
+        The mean of the plan over that time, so that a robot that integrates it follows the plan.
+        After the end some zeros are sent, then nothing, so that others may command the robot.
+        """
+        with self._lock:
+            sent = self._sent
+            if sent is None:
+                return None
+            if now_ns >= sent.end_ns:
+                self._zeros -= 1
+                return np.zeros(self.space.size) if self._zeros >= 0 else None
+            here, _ = sent.at(now_ns)
+            there, _ = sent.at(now_ns + period_ns)
+            speed = self.space.minus(there, here) * (SECOND / period_ns)
+            return self._boxed(speed, period_ns, measured)
+
+    def _boxed(self, speed: np.ndarray, period_ns: int,
+               measured: Measured | None) -> np.ndarray:
+        """Cut what would take the robot out of its box, from where it really is."""
+        limits, box = self._limits, len(self._limits.low)
+        if measured is None or not box:
+            return speed
+        seconds = (period_ns + measured.age_ns) / SECOND
+        here = measured.point[:box]
+        most = np.maximum(limits.high - here, 0.0) / seconds
+        least = np.minimum(limits.low - here, 0.0) / seconds
+        inside = np.clip(speed[:box], least, most)
+        if (inside != speed[:box]).any():
+            self.limited['position'] += int((inside != speed[:box]).sum())
+            speed = np.concatenate([inside, speed[box:]])
+        return speed
