@@ -57,6 +57,7 @@ class ServoController(Controller):
         The answer tells what the judgement would be now.
         """
         command = read_command(message)
+        self._run_loop(now_ns - 1)  # what was due before must not see it
         self._loop.take(command)
         try:
             if getattr(self._loop, 'crashed', False):
@@ -73,26 +74,21 @@ class ServoController(Controller):
 
     def feedback(self, position: np.ndarray, now_ns: int,
                  velocity: np.ndarray | None = None) -> None:
-        """Take the measured pose (7,); the controller behind Servo knows positions only."""
+        """Take the measured pose (7,), and velocity for the controller behind Servo."""
         if self._turn is None or self._axes is None:
             self._turn = np.array(position[3:], np.float64)
             self._axes = np.append(np.array(position[:3], np.float64), np.zeros(3))
         self._measured = np.append(position[:3], self._axes[3:]
                                    + turn_between(self._turn, np.asarray(position[3:])))
-        self._behind.feedback(self._measured, now_ns)
+        self._behind.feedback(self._measured, now_ns, velocity)
 
     def command(self, now_ns: int) -> Setpoint:
         """Run Servo's loop as often as it is due, then one cycle of the controller."""
         if self._measured is None or self._turn is None or self._axes is None:
             raise InputError('no_feedback', 'the robot has not told where it is')
-        period = round(self.options.period * SECOND)
         if self._next_ns is None or abs(now_ns - self._next_ns) > SECOND:
             self._next_ns = now_ns  # the first cycle, or the clock has jumped
-        while self._next_ns <= now_ns:
-            message = self._loop.cycle(self._measured, self._next_ns)
-            if message is not None:
-                self._behind.receive(message, self._next_ns)
-            self._next_ns += period
+        self._run_loop(now_ns)
         behind = self._behind.command(now_ns)
         self._turn = turned(self._turn, behind.position[3:] - self._axes[3:])
         self._axes = behind.position
@@ -102,3 +98,11 @@ class ServoController(Controller):
     def covered_until_ns(self) -> int | None:
         """When the newest accepted twist becomes stale."""
         return self._until_ns
+
+    def _run_loop(self, until_ns: int) -> None:
+        """Run the cycles of Servo's loop that are due up to a time."""
+        while self._next_ns is not None and self._next_ns <= until_ns:
+            message = self._loop.cycle(self._measured, self._next_ns)
+            if message is not None:
+                self._behind.receive(message, self._next_ns)
+            self._next_ns += round(self.options.period * SECOND)
