@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever the trajectory: continuous, except where the real controller steps, by what it steps."""
+"""Whatever the trajectory: continuous, except where the real one steps, by what it steps."""
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 import numpy as np

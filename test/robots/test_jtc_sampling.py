@@ -90,6 +90,14 @@ def test_a_joint_without_end_takes_the_shorter_way():
     assert controller.command(NOW + 50 * MS).position == pytest.approx(-math.pi)
 
 
+def test_half_a_turn_goes_towards_the_larger_number_if_that_is_the_target():
+    controller = make_controller('jtc', joints=('a',), continuous=(True,), version='humble')
+    controller.feedback(np.array([0.0]), NOW)
+    controller.receive(joint_message(0, {100: math.pi}), NOW)
+    controller.command(NOW)
+    assert controller.command(NOW + 50 * MS).position == pytest.approx(math.pi / 2)
+
+
 def test_numbers_that_are_not_finite_reach_the_joint():
     # validate_trajectory_msg looks at lengths and times only, in every version.
     assert math.isnan(sampled(joint_message(0, {100: math.nan}), 52))

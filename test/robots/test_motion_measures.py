@@ -42,6 +42,13 @@ def test_the_window_decides_what_belongs_to_an_arrival():
     assert far.boundary.position_max == pytest.approx(0.004)
 
 
+def test_a_position_step_belongs_to_its_later_sample():
+    at = measures.smoothness(TIMES, ramp_with_step(), [40 * MS], window=0)
+    before = measures.smoothness(TIMES, ramp_with_step(), [36 * MS], window=0)
+    assert at.boundary.position_max == pytest.approx(0.104)
+    assert before.boundary.position_max == pytest.approx(0.004)
+
+
 def test_the_99th_percentile_lies_between_the_two_largest_of_few_steps():
     found = measures.smoothness(TIMES, ramp_with_step(), []).elsewhere
     # 19 steps: index 0.99 * 18 = 17.82 between 0.004 and 0.104.

@@ -100,6 +100,15 @@ def test_old_and_unstamped_twists_do_nothing(version):
     assert np.allclose(poses, HOME)
 
 
+def test_in_humble_a_twist_without_a_stamp_rides_on_the_one_before():
+    controller = servo(version='humble')
+    drive(controller, 40, stop_ms=4, linear=(0.1, 0, 0))
+    controller.receive(twist_message(0, (0, 0.1, 0)), NOW + 40 * MS)
+    poses = [controller.command(NOW + milliseconds * MS).position
+             for milliseconds in range(40, 300, 4)]
+    assert poses[-1][1] > HOME[1]
+
+
 def test_an_unknown_frame_stops_jazzy_until_a_good_twist_comes():
     controller = servo()
     bad = controller.receive(twist_message(NOW, (0.1, 0, 0), frame='camera'), NOW)

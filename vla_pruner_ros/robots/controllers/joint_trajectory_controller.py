@@ -94,8 +94,7 @@ class JointTrajectoryController(Controller):
         self._cycle_ns = now_ns
         wanted = sampled = sampler.sample(self._played)
         if self.options.looks_ahead:
-            sampled = sampler.sample(self._played + self._period,
-                                     advance=self.options.version != 'rolling')
+            sampled = sampler.sample(self._played + self._period, advance=False)
         if sampled is not None and self._may_move(wanted, sampled, first):
             state = sampled.state
             zeros = np.zeros(self._space.tangent_size)
@@ -144,7 +143,8 @@ class JointTrajectoryController(Controller):
     def _install(self, plan: Plan) -> None:
         self._sampler = PlanSampler(plan, self._space,
                                     self.options.interpolation_method == 'splines',
-                                    recover_end=self.options.version != 'humble')
+                                    recover_end=self.options.version != 'humble',
+                                    end_stays=self.options.version != 'rolling')
 
     def _begin(self, sampler: PlanSampler, now_ns: int) -> None:
         if not self.options.from_command:

@@ -42,16 +42,18 @@ class PlanSampler:
         interpolate: False as ``interpolation_method: none``: jump to the waypoint that comes next.
         recover_end: find the last position from the waypoint before where it was never reached;
             Humble does not and reads outside its memory.
+        end_stays: a look beyond the end counts as having got there, until ``rolling``.
     """
 
     def __init__(self, plan: Plan, space: Space, interpolate: bool = True,
-                 recover_end: bool = True):
+                 recover_end: bool = True, end_stays: bool = True):
         self.plan = plan
         self.start_ns = plan.start_ns
         self.sampled = False
         self._space = space
         self._interpolate = interpolate
         self._recover_end = recover_end
+        self._end_stays = end_stays
         self._before_ns = 0
         self._before = Waypoint(0, np.zeros(space.size))
         self._index = 0
@@ -103,7 +105,8 @@ class PlanSampler:
                 if advance:
                     self._index = index
                 return None if state is None else Sample(state, begin, False)
-        self._index = last
+        if advance or self._end_stays:
+            self._index = last
         if points[last].position is None and last and self._recover_end:
             self._deduce(points[last - 1], points[last],
                          (points[last].time_ns - points[last - 1].time_ns) / SECOND)
