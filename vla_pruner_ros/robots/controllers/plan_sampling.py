@@ -152,20 +152,20 @@ def between(space: Space, first: Waypoint, second: Waypoint, span: float,
         return Waypoint(0, space.forgotten, space.forgotten, space.forgotten)
     t = min(max(passed, 0.0), span)
     zeros = np.zeros(space.tangent_size)
+    if not smooth:  # the way keeps its direction, so its rate is the velocity
+        rate = way / span if span > 0 else zeros
+        return Waypoint(0, space.moved(first.position, rate * t), rate, zeros)
     terms = [zeros] * 6  # of the powers of t
-    if smooth:
-        terms[1] = first.velocity
-        end_rate = space.rate(way, second.velocity)
-        if bent:
-            terms[2] = first.acceleration / 2
-    if span > 0 and smooth and bent:
+    terms[1] = first.velocity
+    end_rate = space.rate(way, second.velocity)
+    if bent:
+        terms[2] = first.acceleration / 2
+    if span > 0 and bent:
         end_bend = space.rate(way, second.acceleration)
         terms[3:6] = _quintic(way, terms[1], first.acceleration, end_rate, end_bend, span)
-    elif span > 0 and smooth:
+    elif span > 0:
         terms[2] = (3 * way - (2 * terms[1] + end_rate) * span) / span**2
         terms[3] = (-2 * way + (terms[1] + end_rate) * span) / span**3
-    elif span > 0:
-        terms[1] = way / span
     gone = sum(term * t**power for power, term in enumerate(terms))
     rate = sum(power * term * t**(power - 1) for power, term in enumerate(terms) if power)
     bend = sum(power * (power - 1) * term * t**(power - 2)

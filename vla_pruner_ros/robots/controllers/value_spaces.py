@@ -91,7 +91,7 @@ Space = JointSpace | PoseSpace
 
 def turn_between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Rotation vector (3,) in the base frame that turns one quaternion x y z w into another."""
-    vector = before[3] * after[:3] - after[3] * before[:3] + np.cross(before[:3], after[:3])
+    vector = before[3] * after[:3] - after[3] * before[:3] + _cross(before, after)
     real = float(before @ after)
     if real < 0:
         vector, real = -vector, -real
@@ -106,9 +106,16 @@ def turned(value: np.ndarray, vector: np.ndarray) -> np.ndarray:
         return np.full(4, math.nan)
     part = vector * (0.5 if angle < 1e-12 else math.sin(angle / 2) / angle)
     real = math.cos(angle / 2)
-    result = np.append(real * value[:3] + value[3] * part + np.cross(part, value[:3]),
+    result = np.append(real * value[:3] + value[3] * part + _cross(part, value),
                        real * value[3] - part @ value[:3])
     return np.asarray(result / np.linalg.norm(result))
+
+
+def _cross(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Cross product of the first three numbers of each, many times faster than numpy's."""
+    a, b, c = left[:3].tolist()
+    x, y, z = right[:3].tolist()
+    return np.array([b * z - c * y, c * x - a * z, a * y - b * x])
 
 
 def _jacobian(vector: np.ndarray) -> np.ndarray:
