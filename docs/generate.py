@@ -14,8 +14,8 @@ import sys
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / 'vla_pruner_ros'
 #: The rooms as they build on each other; one that is not named here comes last.
-ORDER = ('core', 'backends', 'hf', 'runtime', 'robots', 'ros', 'replay', 'training', 'evaluation',
-         'bench', 'check', 'demo', 'cli')
+ORDER = ('core', 'backends', 'hf', 'runtime', 'robots', 'ros', 'replay', 'training', 'statistics',
+         'evaluation', 'bench', 'check', 'demo', 'cli')
 WIDTH = 36  # columns of the names in the file tree
 
 
@@ -50,7 +50,7 @@ def line(name: str, words: str, depth: int) -> str:
 def rooms() -> Iterator[str]:
     """One line per top folder of the package."""
     for folder in folders(PACKAGE):
-        yield f'  {folder.name + "/":13} {first_sentence(folder / "__init__.py")}'
+        yield f'  {folder.name + "/":13} {first_sentence(folder / "__init__.py")}'.rstrip()
 
 
 def between(text: str, name: str, content: str) -> str:
