@@ -38,7 +38,7 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
-docs: setup
+docs: $(STAMP)
 	$(PY) docs/generate.py
 
 eval: setup

@@ -43,6 +43,30 @@ SHORTER = {
 SHORT_EVAL = ('--tasks', 'reach-behind', '--episodes', '1', '--jobs', '1', '--no-plots')
 
 
+PAGE = """Text with `vla-pruner params` in it.
+```bash needs=robot
+T="a b"; echo never
+T="a b"
+sudo X=1 run --tasks $T \\
+    --more && . there   # a remark
+```
+```
+no language
+```
+"""
+
+
+def test_a_page_is_split_into_blocks_with_their_marks_and_commands():
+    (first, second), rest = split_page('page', PAGE)
+    assert (first.line, first.language, first.needs) == (2, 'bash', 'robot')
+    assert (second.language, second.text) == ('', 'no language')
+    assert '`vla-pruner params`' in rest and 'never' not in rest
+    assert list(shell_commands(first.text))[-2:] == [
+        ('run', '--tasks', 'a', 'b', '--more'), ('.', 'there')]
+    with pytest.raises(ValueError, match='page:1: the block has no end'):
+        split_page('page', '```bash')
+
+
 def runnable(command):
     return command.words[0] == 'vla-pruner' and not command.block.needs
 
