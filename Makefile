@@ -2,6 +2,7 @@
 # make demo   closed-loop demo: a pruned policy drives a simulated robot through ROS topics
 # make test   the tests
 # make lint   style and types
+# make docs   writes again what is generated: parameter file and tables, file tree
 # make eval   the comparison of pruners that the README quotes; continues where it was stopped
 # Each sets up .venv first.  Variables: PYTHON (an interpreter, 3.10 to 3.13), TORCH_INDEX (an extra
 # package index, for example PyTorch's one with CPU builds), DEMO_ARGS, PYTEST_ARGS, EVAL_ARGS.
@@ -21,10 +22,10 @@ export OMP_WAIT_POLICY := PASSIVE
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint eval setup clean
+.PHONY: help demo test lint docs eval setup clean
 
 help:
-	@sed -n '2,8s/^# //p' Makefile
+	@sed -n '2,9s/^# //p' Makefile
 
 demo: setup
 	$(PY) -m vla_pruner_ros.cli.main demo $(DEMO_ARGS)
@@ -36,6 +37,9 @@ lint: setup
 	$(PIP) install -q $(INDEX) -c constraints.txt ruff mypy
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+docs: $(STAMP)
+	$(PY) docs/generate.py
 
 eval: setup
 	$(PY) -m vla_pruner_ros.cli.main eval $(EVAL_ARGS)

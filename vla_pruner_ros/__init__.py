@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Vision-Language-Action policies on ROS 2 with pruned visual tokens and reused actions."""

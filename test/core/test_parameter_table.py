@@ -5,14 +5,29 @@ from hypothesis import strategies as st
 import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameter_table import accepted, GROUPS, Parameters, table, table_by_name
+from vla_pruner_ros.core.parameter_table import (
+    accepted,
+    GROUPS,
+    LEVELS,
+    Parameters,
+    table,
+    table_by_name,
+)
 
 
 @pytest.mark.parametrize('spec', table(), ids=lambda spec: spec.name)
 def test_every_parameter_is_documented_and_accepts_its_default(spec):
     assert spec.metadata['doc'].endswith('.') and spec.metadata['group'] in GROUPS
+    assert spec.metadata['level'] in LEVELS
     assert accepted(spec)
     assert Parameters().changed({spec.name: spec.default}) == Parameters()
+
+
+def test_the_basic_parameters_are_a_dozen_that_every_user_has_to_think_of():
+    basic = {spec.name for spec in table() if spec.metadata['level'] == 'basic'}
+    assert basic == {'backend', 'checkpoint', 'device', 'token_budget', 'pruner', 'reuse',
+                     'camera_topics', 'pose_topic', 'instruction', 'dry_run',
+                     'execution_horizon', 'position_low', 'position_high', 'max_velocity'}
 
 
 @pytest.mark.parametrize('spec', [one for one in table() if one.metadata['low'] is not None],

@@ -1,53 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README says what the code does: parameter table, pruners, files, commands."""
+"""README.md is short, shows the two commands, and leads to everything else."""
 import re
 
 from paths import ROOT
 import pytest
 
+from vla_pruner_ros.backends import REGISTRY as BACKENDS
 from vla_pruner_ros.core.pruners import REGISTRY
-from vla_pruner_ros.runtime.parameter_files import markdown
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
+CONTENTS = (ROOT / 'docs' / 'README.md').read_text(encoding='utf-8')
 
 
-def test_parameter_table_is_the_one_that_the_code_prints():
-    begin, end = '<!-- parameters: begin -->', '<!-- parameters: end -->'
-    table = README.split(begin)[1].split(end)[0].strip()
-    assert table == markdown().strip(), (
-        'paste the output of `vla-pruner params` between the two markers')
+def test_it_fits_into_200_lines():
+    assert len(README.splitlines()) <= 200
 
 
-def test_every_pruner_is_listed():
-    section = README.split('### Pruners')[1].split('###')[0]
-    assert {name for name in REGISTRY if f'`{name}`' not in section} == set()
+def test_every_page_is_in_the_contents():
+    pages = {one.name for one in (ROOT / 'docs').glob('*.md')} - {'README.md'}
+    assert {one for one in pages if f']({one})' not in CONTENTS} == set()
 
 
-def test_links_lead_to_files():
-    targets = re.findall(r'\]\((?!https?:)([^)#]+)\)', README)
-    assert targets
-    assert [one for one in targets if not (ROOT / one).exists()] == []
+def test_every_pruner_and_every_backend_is_described():
+    methods = (ROOT / 'docs' / 'algorithms.md').read_text().split('## The methods')[1]
+    table = methods.split('\n## ')[0]
+    assert {name for name in REGISTRY if f'| `{name}`' not in table} == set()
+    assert {name for name in BACKENDS if f'`{name}`' not in README} == set()
 
 
-def test_every_path_of_the_file_tree_exists():
-    tree = README.split('## Files')[1].split('```')[1]
-    stack, missing, seen = [], [], 0
-    for line in tree.splitlines():
-        if not line.strip():
-            continue
-        depth = (len(line) - len(line.lstrip(' '))) // 2
-        del stack[depth:]
-        names = re.split(r'\s{2,}', line.strip())[0].split()
-        for name in names:
-            seen += 1
-            if not (ROOT / '/'.join((*stack, name))).exists():
-                missing.append('/'.join((*stack, name)))
-        stack.append(names[0].rstrip('/'))
-    assert seen > 40
-    assert missing == []
+def test_every_extra_says_what_it_is_for():
+    extras = re.findall(r"^    '([\w-]+)': ", (ROOT / 'setup.py').read_text(), re.M)
+    assert len(extras) > 8
+    section = README.split('### Extras')[1].split('\n## ')[0]
+    assert [one for one in extras if f'`{one}`' not in section] == []
+
+
+@pytest.mark.parametrize('folder', ['launch', 'config', 'resource', 'docs', 'test'])
+def test_every_folder_of_the_repository_is_in_the_tree(folder):
+    assert f'{folder}/' in README.split('## Files')[1].split('```')[1]
 
 
 @pytest.mark.parametrize('target', ['demo', 'test'])
 def test_make_targets_exist(target):
     assert re.search(rf'^{target}:', (ROOT / 'Makefile').read_text(encoding='utf-8'), re.M)
     assert f'make {target}' in README
+
+
+def test_what_the_changelog_says_has_moved_is_there_now():
+    moved = (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8').split('\n## ')[1]
+    names = re.findall(r'\| `(?:vla_pruner_ros\.)?(\w+(?:\.\w+)+)` \|$', moved, re.M)
+    assert len(names) > 50
+    assert [one for one in names
+            if not (ROOT / 'vla_pruner_ros' / (one.replace('.', '/') + '.py')).exists()] == []

@@ -18,8 +18,7 @@ LAUNCH = ROOT / 'launch' / 'pruned_policy.launch.py'
 
 def test_parameter_file_is_made_from_the_table():
     text = shipped_file('config/pruned_policy.yaml').read_text()
-    assert text == parameter_file.render(), (
-        'run: python -m vla_pruner_ros.runtime.parameter_files > config/pruned_policy.yaml')
+    assert text == parameter_file.render(), 'run: make docs'
 
 
 def test_parameter_file_gives_the_defaults_to_any_node_name():

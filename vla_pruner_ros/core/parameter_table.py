@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one table of parameters: node, YAML files, README table, replay and tests all read it.
+"""The one table of parameters: node, YAML files, documentation, replay and tests all read it.
 
-Each field of ``Parameters`` is one parameter, with its default, description, range or choices and
-whether it may change while the policy runs.  A ``Parameters`` object is an immutable snapshot:
+Each field of ``Parameters`` is one parameter, with its default, description, range or choices,
+whether it may change while the policy runs, and its level: ``basic`` where the right value depends
+on the robot or on what is asked of it, so that every user has to think of it; ``expert`` where the
+default serves until there is a reason.  A ``Parameters`` object is an immutable snapshot:
 ``changed`` checks a whole set of changes and returns a new snapshot or raises, never half of it.
 Nothing here knows ROS.
 """
@@ -15,13 +17,16 @@ from typing import Any, cast
 from vla_pruner_ros.core import registries
 from vla_pruner_ros.core.errors import ConfigError
 
+LEVELS = ('basic', 'expert')
 GROUPS = ('model', 'pruning', 'reuse', 'inputs', 'outputs', 'safety', 'runtime')
 
 
 def _param(default: Any, group: str, doc: str, *, low: float | None = None,
-           high: float | None = None, choices: tuple[str, ...] = (), live: bool = False) -> Any:
-    return field(default=default, metadata={'group': group, 'doc': doc, 'low': low, 'high': high,
-                                            'choices': choices, 'live': live})
+           high: float | None = None, choices: tuple[str, ...] = (), live: bool = False,
+           basic: bool = False) -> Any:
+    return field(default=default, metadata={
+        'level': LEVELS[0] if basic else LEVELS[1], 'group': group, 'doc': doc, 'low': low,
+        'high': high, 'choices': choices, 'live': live})
 
 
 PRUNERS, BACKENDS = tuple(registries.PRUNERS), tuple(registries.BACKENDS)
@@ -32,10 +37,12 @@ class Parameters:
     """Snapshot of all parameters; see the field metadata for ranges and descriptions."""
 
     # model: fixed once configured
-    backend: str = _param('pocket', 'model', 'Policy family to load.', choices=BACKENDS)
+    backend: str = _param('pocket', 'model', 'Policy family to load.', choices=BACKENDS,
+                          basic=True)
     checkpoint: str = _param('', 'model', 'Checkpoint directory, name of a shipped policy '
                              '(metaworld, tabletop), or for OpenVLA a repository id of the '
-                             'Hugging Face hub; empty = the weights shipped with the backend.')
+                             'Hugging Face hub; empty = the weights shipped with the backend.',
+                             basic=True)
     revision: str = _param('', 'model', 'Branch, tag or commit of a checkpoint that is a '
                            'repository id; empty = its main branch.')
     dtype: str = _param('auto', 'model', 'Precision of the weights; auto = that of the '
@@ -64,7 +71,7 @@ class Parameters:
     gripper_convention: str = _param(
         'dataset', 'model', "What the policy's gripper values mean; dataset = 1 open, 0 closed.",
         choices=('dataset', 'open_is_one', 'open_is_zero', 'open_is_minus_one'))
-    device: str = _param('cpu', 'model', 'Torch device: cpu, cuda or cuda:N.')
+    device: str = _param('cpu', 'model', 'Torch device: cpu, cuda or cuda:N.', basic=True)
     threads: int = _param(0, 'model', 'Torch CPU threads; 0 = leave torch its own choice.',
                           low=0, high=256)
     seed: int = _param(0, 'model', 'Seed of the random pruner.', low=0, high=2**31 - 1)
@@ -72,9 +79,9 @@ class Parameters:
     # pruning
     token_budget: int = _param(64, 'pruning', 'Visual tokens kept per image after the cut; 0 or '
                                'at least as many as the image has = keep all.',
-                               low=0, high=4096, live=True)
+                               low=0, high=4096, live=True, basic=True)
     pruner: str = _param('vla_pruner', 'pruning', 'Token selection method.', choices=PRUNERS,
-                         live=True)
+                         live=True, basic=True)
     prune_layer: int = _param(-1, 'pruning', 'Decoder layer before which tokens are dropped; -1 = '
                               "the method's own default for the loaded model.",
                               low=-1, high=128, live=True)
@@ -106,7 +113,7 @@ class Parameters:
 
     # action reuse (FlashVLA)
     reuse: bool = _param(False, 'reuse', 'Answer stable control steps with the remaining part of '
-                         'the last chunk instead of running the model.', live=True)
+                         'the last chunk instead of running the model.', live=True, basic=True)
     reuse_angle: float = _param(0.1, 'reuse', 'Largest angle (rad) between the last two actions '
                                 '(eps1).', low=0.0, high=math.pi, live=True)
     reuse_overlap: float = _param(0.6, 'reuse', 'Smallest overlap of the last two kept token sets '
@@ -123,14 +130,15 @@ class Parameters:
     # inputs
     camera_topics: tuple[str, ...] = _param(
         ('corner=/camera/image_raw',), 'inputs', "One 'role=topic' per camera of the policy; a "
-        "topic that ends in /compressed, or 'role=topic@compressed', is a CompressedImage.")
+        "topic that ends in /compressed, or 'role=topic@compressed', is a CompressedImage.",
+        basic=True)
     joint_state_topic: str = _param('/joint_states', 'inputs', 'sensor_msgs/JointState topic; '
                                     'empty = none.')
     pose_topic: str = _param('/ee_pose', 'inputs', 'geometry_msgs/PoseStamped of the end '
-                             'effector; empty = none.')
+                             'effector; empty = none.', basic=True)
     instruction_topic: str = _param('/instruction', 'inputs', 'std_msgs/String topic.')
     instruction: str = _param('', 'inputs', 'Instruction used until one arrives on the topic.',
-                              live=True)
+                              live=True, basic=True)
     state_sources: tuple[str, ...] = _param(
         (), 'inputs', "Where each state value of the policy comes from: 'name=joint.JOINT', "
         "'name=pose.x' (x y z qx qy qz qw) or 'name=const.0.5'; empty = the defaults of the "
@@ -144,9 +152,10 @@ class Parameters:
 
     # outputs
     dry_run: bool = _param(False, 'outputs', 'Publish chunks on ~/dry_run/* only; the robot gets '
-                           'nothing.', live=True)
+                           'nothing.', live=True, basic=True)
     execution_horizon: int = _param(4, 'outputs', 'Actions of a chunk that are executed before '
-                                    'the next one is due.', low=1, high=1000, live=True)
+                                    'the next one is due.', low=1, high=1000, live=True,
+                                    basic=True)
     min_lead: float = _param(0.01, 'outputs', 'Points of a chunk that are past or nearer than '
                              'this many seconds are left out: at least one period of the '
                              'controller.',
@@ -188,10 +197,13 @@ class Parameters:
                                          'empty = off.',
                                          live=True)
     position_low: tuple[float, ...] = _param((), 'safety', 'Lower position limits (end effector '
-                                             'x y z, or per joint); empty = off.', live=True)
-    position_high: tuple[float, ...] = _param((), 'safety', 'Upper position limits.', live=True)
+                                             'x y z, or per joint); empty = off.', live=True,
+                                             basic=True)
+    position_high: tuple[float, ...] = _param((), 'safety', 'Upper position limits.', live=True,
+                                              basic=True)
     max_velocity: tuple[float, ...] = _param((), 'safety', 'Velocity limits, units per second, '
-                                             'for all or one each; empty = off.', live=True)
+                                             'for all or one each; empty = off.', live=True,
+                                             basic=True)
     max_acceleration: tuple[float, ...] = _param((), 'safety', 'Acceleration limits, units per '
                                                  'second squared, for all or one each; empty = '
                                                  'off.', live=True)

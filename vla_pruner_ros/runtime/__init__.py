@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Around the control step, without ROS: inputs paired, commands timed, watchdog, files."""

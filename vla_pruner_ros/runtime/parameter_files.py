@@ -18,6 +18,7 @@ from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import (
     accepted,
     GROUPS,
+    LEVELS,
     Parameters,
     table,
     table_by_name,
@@ -28,12 +29,17 @@ NODE = 'pruned_policy'
 OF_ROS = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
 HEADING = """\
 # Parameters of the node pruned_policy, with their defaults; made from the table in
-# vla_pruner_ros/core/parameter_table.py by `python -m vla_pruner_ros.runtime.parameter_files`.
+# vla_pruner_ros/core/parameter_table.py by `make docs`; `vla-pruner params --yaml` prints it.
 # "live" ones can be changed while the policy runs: ros2 param set /pruned_policy token_budget 64
 # A list that is empty by default stands in a comment: parameter files cannot hold empty lists.
 /**:
   ros__parameters:
 """
+# What a level means, beside the parameters of that level.
+WORDS = {'basic': 'depends on your robot and on what you ask of it: look at each of these',
+         'expert': 'the defaults serve until there is a reason to change one'}
+
+TABLE = ('| parameter | default | live | what it does | accepted |', '|---|---|---|---|---|')
 
 
 # ---- reading
@@ -136,24 +142,35 @@ def entry(spec: 'Field[Any]') -> list[str]:
 
 
 def render() -> str:
-    """The whole file."""
+    """The whole file: basic parameters first."""
     lines: list[str] = []
-    for group in GROUPS:
-        lines += ['', f'    # ---- {group} ----']
-        for spec in table():
-            if spec.metadata['group'] == group:
+    for level in LEVELS:
+        lines += ['', f'    # ======== {level}: {WORDS[level]} ========']
+        for group in GROUPS:
+            found = of(level, group)
+            if found:
+                lines += ['', f'    # ---- {group} ----']
+            for spec in found:
                 lines += entry(spec)
     return HEADING + '\n'.join(lines).lstrip('\n') + '\n'
 
 
+def of(level: str, group: str) -> list['Field[Any]']:
+    """Parameters of a level and a group, in the order of the table."""
+    return [spec for spec in table()
+            if spec.metadata['level'] == level and spec.metadata['group'] == group]
+
+
 def markdown() -> str:
-    """One table per group; a dot marks parameters that may change while the policy runs."""
-    lines: list[str] = []
+    """One short table of all basic parameters, then one of the expert ones per group."""
+    basic, expert = LEVELS
+    lines = [f'## {basic.capitalize()}', '', f'What {WORDS[basic]}.', '', *TABLE,
+             *(row(spec) for group in GROUPS for spec in of(basic, group)), '',
+             f'## {expert.capitalize()}', '', f'Here {WORDS[expert]}.', '']
     for group in GROUPS:
-        lines += [f'**{group}**', '', '| parameter | default | live | what it does | accepted |',
-                  '|---|---|---|---|---|']
-        lines += [row(spec) for spec in table() if spec.metadata['group'] == group]
-        lines.append('')
+        found = of(expert, group)
+        if found:
+            lines += [f'### {group}', '', *TABLE, *map(row, found), '']
     return '\n'.join(lines)
 
 

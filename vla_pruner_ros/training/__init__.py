@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""What makes the shipped policies: demonstrations, labels, losses, success rates."""
