@@ -54,6 +54,18 @@ COMMANDS = {'ee_trajectory': MultiDOFJointTrajectory, 'gripper_command': JointTr
 
 
 
+def place(message: Any) -> tuple[float, float, float]:
+    """Where an end-effector trajectory ends."""
+    end = message.points[-1].transforms[0].translation
+    return end.x, end.y, end.z
+
+
+def is_hold(message: Any) -> bool:
+    """Whether a trajectory ends with the robot being held: two equal points."""
+    return len(message.points) > 1 and (
+        message.points[-1].transforms[0] == message.points[-2].transforms[0])
+
+
 class Robot:
     """Publishes sensors with stamps of now and keeps everything it is told."""
 

@@ -3,7 +3,7 @@
 from lifecycle_msgs.srv import ChangeState, GetState
 import pytest
 import ros_helpers
-from ros_helpers import FakeBackend
+from ros_helpers import FakeBackend, is_hold, place
 
 from vla_pruner_ros.core.errors import BackendError
 
@@ -89,16 +89,13 @@ def test_deactivation_holds_the_pose_and_then_nothing_more_comes(make_rig):
     rig = make_rig()
     rig.flow()
     assert change(rig, DEACTIVATE)
-    rig.until(lambda: len(rig.got['ee_trajectory'][-1].points) == 2)
-    for point in rig.got['ee_trajectory'][-1].points:
-        position = point.transforms[0].translation
-        assert (position.x, position.y, position.z) == (0.1, 0.2, 0.3)
+    rig.until(lambda: is_hold(rig.got['ee_trajectory'][-1]))
+    assert place(rig.got['ee_trajectory'][-1]) == pytest.approx((0.1, 0.2, 0.3), abs=0.03)
     rig.until(lambda: rig.got['twist'][-1].twist.linear.x == 0.0)
 
     before, calls = rig.commands(), len(rig.backend.calls)
-    received = rig.node.session.inputs
-    rig.until(lambda: received.measured(rig.node.session.now(), 10**8)[1] is not None,
-              rig.robot.send)
+    session = rig.node.session
+    rig.until(lambda: session.runner.measured(session.now()) is not None, rig.robot.send)
     assert len(rig.backend.calls) == calls  # inactive: inputs arrive, no model runs
     assert change(rig, ACTIVATE)
     rig.flow()

@@ -78,7 +78,7 @@ def test_node_starts_by_itself_and_a_signal_ends_it_after_a_hold(start, side, nu
     side.until(lambda: side.status().get('state') == 'active')
     side.flow()
     node.send_signal(number)
-    side.until(lambda: len(side.got['ee_trajectory'][-1].points) == 2)  # the safe action
+    side.until(lambda: ros_helpers.is_hold(side.got['ee_trajectory'][-1]))  # the safe action
     out, _ = node.communicate(timeout=60)
     assert node.returncode == 0, out
     assert 'Traceback' not in out

@@ -152,8 +152,10 @@ class Session:
         self.runner.cache.clear()
 
     def request_reset(self) -> None:
-        """Clear the policy's memory before its next step."""
-        self.runner.reset('request')
+        """Clear the policy's memory before its next step; an answer under way is not sent."""
+        with self._gate:
+            self._epoch += 1
+            self.runner.reset('request')
 
     def fits(self, parameters: Parameters) -> None:
         """Refuse a snapshot that the loaded policy cannot run with.
@@ -238,7 +240,7 @@ class Session:
         if tick.resets:
             self.node.get_logger().info(f'policy memory cleared: {", ".join(tick.resets)}')
         self.reason = tick.reason
-        if tick.reason in FAILED and not self._failing:
+        if tick.reason in FAILED and not self._failing and self._driving:
             self._failing = True  # a policy that fails must not leave the robot in motion
             self._safe_action()
 

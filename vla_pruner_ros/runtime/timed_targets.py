@@ -26,7 +26,8 @@ class EndEffectorCommand:
         poses: (P, 7) x y z in metres, quaternion x y z w.
         times_ns: (P,) int64, strictly increasing.
         gripper: (P,) published gripper positions, or None.
-        stamp_ns: time of the observation.
+        stamp_ns: what ``header.stamp`` says: of the observation in lock step, else of sending, so
+            that no controller starts in the past.
         absolute: False where the robot publishes no pose: poses are then relative to wherever the
             end effector was, and only velocities may reach a robot.
         velocities: (P, 6) m/s and rad/s at the points, or None.
@@ -49,7 +50,7 @@ class JointCommand:
         positions: (P, J) radians (metres for prismatic joints).
         times_ns: (P,) int64, strictly increasing.
         gripper: (P,) published gripper positions, or None.
-        stamp_ns: time of the observation.
+        stamp_ns: see ``EndEffectorCommand``.
         velocities: (P, J) per second at the points, or None.
     """
 

@@ -180,7 +180,7 @@ class MotionQueue:
             if gripper.positions is not None:
                 index = np.clip((times - begin - 1) // self._row_ns, 0, len(rows) - 1)
                 positions = gripper.positions[index]
-            command = replace(proposal.command, gripper=positions, stamp_ns=chunk.stamp_ns)
+            command = replace(proposal.command, gripper=positions)
             if isinstance(command, EndEffectorCommand):
                 command = replace(command, absolute=observation.pose is not None)
             return replace(proposal, command=command, gripper=gripper, wanted=wanted), ''
@@ -381,17 +381,25 @@ class MotionQueue:
         start, speed, far = self._start(now_ns, measured)
         if start is None:
             return None
-        motion = brake(self.space, self._limits, start, speed, now_ns, self._step_ns)
-        first = self._first(motion, now_ns, None)
-        if first is None:  # over before a controller would take it: stay at its end
-            end = now_ns + max(self._step_ns, round(self._parameters.min_lead * SECOND))
-            motion = Followed(np.array([end]), motion.points[-1:], motion.velocities[-1:] * 0.0,
-                              {})
-            first = 0
+        motion = self._held(brake(self.space, self._limits, start, speed, now_ns, self._step_ns),
+                            now_ns)
         path = TimedPath(self.space, np.concatenate([[now_ns], motion.times_ns]),
                          np.vstack([start, motion.points]), np.vstack([speed, motion.velocities]))
+        first = self._first(motion, now_ns, None)
+        assert first is not None  # the held point lies far enough ahead
         return Proposal(self._command(motion, first, now_ns), path, now_ns, {}, None, None, now_ns,
                         far)
+
+    def _held(self, motion: Followed, now_ns: int) -> Followed:
+        """End a braking motion with two equal points that a controller still has ahead of it."""
+        soonest = now_ns + round(self._parameters.min_lead * SECOND)
+        end = max(int(motion.times_ns[-1]), soonest)
+        times = [one for one in motion.times_ns if one < end] + [end, end + self._row_ns]
+        last = motion.points[-1:]
+        points = np.vstack([motion.points[:len(times) - 2], last, last])
+        still = np.zeros((2, self.space.size))
+        return Followed(np.array(times, np.int64), points,
+                        np.vstack([motion.velocities[:len(times) - 2], still]), {})
 
     def velocity(self, now_ns: int, period_ns: int,
                  measured: Measured | None) -> np.ndarray | None:
