@@ -10,7 +10,7 @@ pytest.importorskip('metaworld')
 
 from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, WEIGHTS_FOLDER  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
-from vla_pruner_ros.robots.metaworld.metaworld_robot import SimulatedRobot  # noqa: E402
+from vla_pruner_ros.robots.metaworld.metaworld_robot import MetaworldRobot  # noqa: E402
 from vla_pruner_ros.training import success_rate as evaluation
 from vla_pruner_ros.training.discrimination_gate import verdict  # noqa: E402
 from vla_pruner_ros.training.gate_selection import choose, visual_attention  # noqa: E402
@@ -27,7 +27,7 @@ def model():
 
 @pytest.fixture(scope='module')
 def robot():
-    robot = SimulatedRobot('reach-v3', 900_000)
+    robot = MetaworldRobot('reach-v3', 900_000)
     yield robot
     robot.close()
 
@@ -44,7 +44,7 @@ def sequence(model, robot):
 
 @pytest.mark.parametrize('task', list(load_pocket().config.instructions))
 def test_the_shipped_policy_solves_at_least_two_of_three_fixed_seeds(model, task):
-    robot = SimulatedRobot(task, SEEDS[0])
+    robot = MetaworldRobot(task, SEEDS[0])
     solved = [run_episode(model, robot, seed, horizon=4) for seed in SEEDS]
     robot.close()
     assert sum(solved) >= 2
