@@ -10,7 +10,7 @@ from vla_pruner_ros.backends.pocket.pocket_model import load_pocket  # noqa: E40
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder  # noqa: E402
 from vla_pruner_ros.robots.robot_for_task import make_robot  # noqa: E402
 from vla_pruner_ros.robots.tasks import get_task, TABLETOP_TASKS  # noqa: E402
-from vla_pruner_ros.training.success_rate import predict, run_episode  # noqa: E402
+from vla_pruner_ros.training.success_rate import predict, solves_episode  # noqa: E402
 
 FOLDER = checkpoint_folder('tabletop')
 FIRST_SEED = 900_000
@@ -30,7 +30,7 @@ def robot(request):
 
 
 def solved(model, robot, episodes, mode='full', kept=1.0, horizon=4):
-    return sum(run_episode(model, robot, FIRST_SEED + number, horizon, mode, kept)
+    return sum(solves_episode(model, robot, FIRST_SEED + number, horizon, mode, kept)
                for number in range(episodes))
 
 

@@ -8,7 +8,6 @@ import argparse
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 import json
-import math
 import multiprocessing
 from pathlib import Path
 import platform
@@ -22,20 +21,15 @@ from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, PocketVLA, 
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.robots.robot_for_task import make_robot
+from vla_pruner_ros.robots.robot_interface import Robot
+from vla_pruner_ros.statistics.intervals import wilson
 from vla_pruner_ros.training.collect_demonstrations import FIRST_EVALUATION_SEED
 from vla_pruner_ros.training.gate_selection import choose, MODES
 
-
-def wilson(successes: int, episodes: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % Wilson score interval of a success rate."""
-    rate, scale = successes / episodes, 1 + z * z / episodes
-    centre = (rate + z * z / (2 * episodes)) / scale
-    spread = z / scale * math.sqrt(rate * (1 - rate) / episodes + z * z / (4 * episodes ** 2))
-    return round(max(0.0, centre - spread), 4), round(min(1.0, centre + spread), 4)
-
+Z95 = 1.96  # rounded, as in the recorded tables of the model cards
 
 @torch.no_grad()
-def predict(model: PocketVLA, robot: Any, text_ids: torch.Tensor, mode: str,
+def predict(model: PocketVLA, robot: Robot, text_ids: torch.Tensor, mode: str,
             kept: float, rng: np.random.Generator) -> np.ndarray:
     """One action chunk (8, 4), clipped to [-1, 1], for what the robot sees now."""
     seen = robot.observe()
@@ -48,16 +42,16 @@ def predict(model: PocketVLA, robot: Any, text_ids: torch.Tensor, mode: str,
     return model.head(model.decode(embeds, keep))[0].clamp(-1.0, 1.0).numpy()
 
 
-def run_episode(model: PocketVLA, robot: Any, seed: int, horizon: int,
-                mode: str = 'full', kept: float = 1.0) -> bool:
-    """One episode; True when the task was solved within its step limit.
+def solves_episode(model: PocketVLA, robot: Robot, seed: int, horizon: int,
+                   mode: str = 'full', kept: float = 1.0) -> bool:
+    """Drive one episode; True when the task was solved within its step limit.
 
     Args:
         model: the policy.
         robot: the robot; it is reset first.
         seed: placement of the objects, and of the random selection.
         horizon: actions executed of each chunk.
-        mode: token selection, see ``selection.choose``.
+        mode: token selection, see ``gate_selection.choose``.
         kept: share of the visual tokens that stays.
     """
     rng = np.random.default_rng(seed)
@@ -78,7 +72,7 @@ def run_part(job: dict[str, Any]) -> list[dict[str, Any]]:
     robot = make_robot(job['task'], job['seeds'][0], model.config.image_size)
     rows = []
     for seed in job['seeds']:
-        solved = run_episode(model, robot, seed, job['horizon'], job['mode'], job['kept'])
+        solved = solves_episode(model, robot, seed, job['horizon'], job['mode'], job['kept'])
         rows.append({'seed': seed, 'solved': bool(solved), 'steps': robot.step_count})
     robot.close()
     return rows
@@ -108,9 +102,10 @@ def evaluate(weights: Path, task: str, episodes: int, horizon: int = 4, mode: st
             results = list(pool.map(run_part, parts))
     rows = sorted((row for part in results for row in part), key=lambda row: row['seed'])
     solved = [row for row in rows if row['solved']]
+    interval = [round(end, 4) for end in wilson(len(solved), episodes, Z95)]
     return {'task': task, 'mode': mode, 'kept': kept, 'horizon': horizon,
             'first_seed': first_seed, 'episodes': episodes, 'successes': len(solved),
-            'rate': round(len(solved) / episodes, 4), 'interval': wilson(len(solved), episodes),
+            'rate': round(len(solved) / episodes, 4), 'interval': interval,
             'median_steps': float(np.median([row['steps'] for row in solved])) if solved else None,
             'failed_seeds': [row['seed'] for row in rows if not row['solved']],
             'seconds': round(time.time() - started, 1)}
