@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip('metaworld')
 
-from vla_pruner_ros.backends.pocket.pocket_model import load_pocket  # noqa: E402
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, UnsafeActionError  # noqa: E402
 from vla_pruner_ros.robots import offscreen_rendering as graphics
 from vla_pruner_ros.robots.metaworld.metaworld_robot import MetaworldRobot  # noqa: E402

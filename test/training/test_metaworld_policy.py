@@ -8,7 +8,8 @@ import torch
 
 pytest.importorskip('metaworld')
 
-from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, WEIGHTS_FOLDER  # noqa: E402
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket  # noqa: E402
+from vla_pruner_ros.backends.shipped_policies import DEFAULT, FOLDERS  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
 from vla_pruner_ros.robots.metaworld.metaworld_robot import MetaworldRobot  # noqa: E402
 from vla_pruner_ros.training import success_rate as evaluation
@@ -114,7 +115,7 @@ def test_the_gate_wants_twice_the_random_success_and_a_failing_worst_choice(succ
 def test_evaluation_counts_successes_and_names_failed_seeds(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(evaluation, 'run_part', lambda job: [
         {'seed': seed, 'solved': seed % 4 != 0, 'steps': seed % 100} for seed in job['seeds']])
-    evaluation.main(['--weights', str(WEIGHTS_FOLDER), '--tasks', 'reach-v3', '--episodes', '8',
+    evaluation.main(['--weights', str(FOLDERS[DEFAULT]), '--tasks', 'reach-v3', '--episodes', '8',
                      '--jobs', '1', '--out', str(tmp_path / 'out' / 'result.json')])
     row = json.loads((tmp_path / 'out' / 'result.json').read_text())['rows'][0]
     assert row['successes'] == 6 and row['rate'] == 0.75
@@ -126,10 +127,10 @@ def test_evaluation_counts_successes_and_names_failed_seeds(monkeypatch, tmp_pat
 @pytest.mark.parametrize('arguments', [{'episodes': 0}, {'episodes': 1, 'horizon': 9}])
 def test_unusable_evaluation_arguments_are_refused(arguments):
     with pytest.raises(ConfigError):
-        evaluation.evaluate(WEIGHTS_FOLDER, 'reach-v3', **arguments)
+        evaluation.evaluate(FOLDERS[DEFAULT], 'reach-v3', **arguments)
 
 
 def test_a_worker_reports_every_seed(model):
-    rows = run_part({'weights': WEIGHTS_FOLDER, 'task': 'reach-v3', 'seeds': [900_003],
+    rows = run_part({'weights': FOLDERS[DEFAULT], 'task': 'reach-v3', 'seeds': [900_003],
                      'horizon': 8, 'mode': 'full', 'kept': 1.0})
     assert [row['seed'] for row in rows] == [900_003] and rows[0]['steps'] > 0

@@ -80,9 +80,9 @@ def named(parameters: Parameters, checkpoint: str) -> Parameters:
     """
     from vla_pruner_ros.backends.openvla.checkpoint_loading import read_checkpoint
     from vla_pruner_ros.backends.openvla.hub_download import resolve_checkpoint
-    from vla_pruner_ros.backends.pocket.pocket_backend import CONFIG_NAME
+    from vla_pruner_ros.backends.shipped_policies import is_shipped_kind
     folder = resolve_checkpoint(checkpoint, parameters.revision)
-    if (folder / CONFIG_NAME).is_file():
+    if is_shipped_kind(folder):
         backend = 'pocket'
     else:
         backend = 'openvla_oft' if read_checkpoint(folder).is_oft else 'openvla'

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, WEIGHTS_FOLDER
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.training.collect_demonstrations import FIRST_EVALUATION_SEED
 from vla_pruner_ros.training.success_rate import evaluate, versions
@@ -55,7 +55,7 @@ def run_gate(weights: Path, tasks: Sequence[str], episodes: int, kept: Sequence[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; exits with 1 when the gate is not passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--weights', type=checkpoint_folder, default=WEIGHTS_FOLDER,
+    parser.add_argument('--weights', type=checkpoint_folder, default=checkpoint_folder(''),
                         help='name of a shipped policy, or a folder')
     parser.add_argument('--tasks', nargs='+', help='default: all tasks of the weights')
     parser.add_argument('--episodes', type=int, default=50)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, PocketVLA, WEIGHTS_FOLDER
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket
+from vla_pruner_ros.backends.pocket.pocket_model import PocketVLA
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.robots.robot_for_task import make_robot
@@ -121,7 +122,7 @@ def versions() -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--weights', type=checkpoint_folder, default=WEIGHTS_FOLDER,
+    parser.add_argument('--weights', type=checkpoint_folder, default=checkpoint_folder(''),
                         help='name of a shipped policy, or a folder')
     parser.add_argument('--tasks', nargs='+', help='default: all tasks of the weights')
     parser.add_argument('--episodes', type=int, default=100)
