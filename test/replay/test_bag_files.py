@@ -10,7 +10,8 @@ pytest.importorskip('rosbags.rosbag2', reason='bags need the package rosbags')
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin  # noqa: E402
 
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
-from vla_pruner_ros.replay.bag_files import Bag, BagWriter, full_type  # noqa: E402
+from vla_pruner_ros.replay.bag_reader import Bag, full_type  # noqa: E402
+from vla_pruner_ros.replay.bag_writer import BagWriter  # noqa: E402
 
 REAL = SHARED / 'rosbag2'
 FORMS = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from vla_pruner_ros.core.errors import MissingDependencyError
 from vla_pruner_ros.core.types import PolicySpec
-from vla_pruner_ros.replay.replay_run import RunResult
+from vla_pruner_ros.replay.policy_over_bag import RunResult
 
 STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
 MOST_LINES = 7
