@@ -3,6 +3,7 @@
 import json
 import sys
 
+from eval_fakes import use_backend
 from fakes import FakeBackend
 import pytest
 
@@ -22,7 +23,7 @@ SMALL = ['--pruners', 'random,action_only', '--budgets', 'all,50%', '--episodes'
 @pytest.fixture
 def backend(monkeypatch):
     made = FakeBackend()
-    monkeypatch.setattr('vla_pruner_ros.backends.load_backend', lambda parameters: made)
+    use_backend(monkeypatch, lambda parameters: made)
     return made
 
 

@@ -13,14 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.pocket.pocket_files import load_pocket
+from vla_pruner_ros.backends.pocket.pocket_files import check_pocket, load_pocket
 from vla_pruner_ros.backends.pocket.pocket_model import PocketVLA
+from vla_pruner_ros.backends.policy_outline import PolicyOutline
 from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.backends.shared.stage_clock import StageClock
+from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.errors import InputError, MissingDependencyError
 from vla_pruner_ros.core.flops import decoder_flops
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import CameraSpec, Observation, PolicySpec
 
@@ -59,6 +62,12 @@ class PocketBackend(Backend):
             BackendError: the weights do not fit; every wrong tensor is named.
         """
         return cls(load_pocket(checkpoint), device)
+
+    @classmethod
+    def outline(cls, parameters: Parameters) -> PolicyOutline:
+        """What the files say; raises as loading does, except for weights that are not finite."""
+        config = check_pocket(checkpoint_folder(parameters.checkpoint))
+        return PolicyOutline(config.grid ** 2, tuple(config.instructions))
 
     @torch.inference_mode()
     def predict_action_chunk(self, observation: Observation,

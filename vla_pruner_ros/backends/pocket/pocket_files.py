@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import json
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA
-from vla_pruner_ros.backends.shared.safetensors_loading import load_safetensors
+from vla_pruner_ros.backends.shared.safetensors_loading import check_safetensors, load_safetensors
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder, CONFIGURATION, WEIGHTS_FILE
 from vla_pruner_ros.core.errors import ConfigError
 
@@ -47,6 +48,19 @@ def load_pocket(folder: Path | None = None) -> PocketVLA:
     model = PocketVLA(read_config(folder))
     load_safetensors(model, folder / WEIGHTS_FILE)
     return model.eval()
+
+
+def check_pocket(folder: Path) -> PocketConfig:
+    """Read the configuration and check that the weights fit it, without loading them.
+
+    Raises:
+        As ``load_pocket``, except for values that are not finite.
+    """
+    config = read_config(folder)
+    with torch.device('meta'):
+        model = PocketVLA(config)
+    check_safetensors(model, folder / WEIGHTS_FILE)
+    return config
 
 
 def save_pocket(folder: Path, config: PocketConfig, weights: Mapping[str, Tensor]) -> None:
