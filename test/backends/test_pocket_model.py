@@ -52,17 +52,22 @@ def test_dropping_tokens_changes_the_answer(model):
     assert not torch.allclose(model(*inputs()), model(*inputs(), keep=torch.arange(0, 196, 4)))
 
 
+def masked_pass(model, embeds, layout, keep):
+    """Answer with the dropped tokens hidden from everybody instead of removed."""
+    visible = torch.ones(embeds.shape[1], dtype=torch.bool)
+    visible[layout.start:layout.stop] = False
+    visible[layout.start + keep] = True
+    mask = visible[None, None, None].expand(1, 1, len(visible), -1)
+    return model.head(model.decoder(embeds, mask=mask)[:, -8:])
+
+
 def test_a_pruned_pass_equals_masking_the_dropped_tokens(model):
     image, text, state = (value.double() if value.is_floating_point() else value
                           for value in inputs())
     double = PocketVLA(model.config).double().eval()
     keep = torch.arange(5, 196, 7)
     embeds, layout, _, _ = double.assemble(double.encode_image(image), text, state)
-    visible = torch.ones(embeds.shape[1], dtype=torch.bool)
-    visible[layout.start:layout.stop] = False
-    visible[layout.start + keep] = True
-    mask = visible[None, None, None].expand(1, 1, len(visible), -1)
-    masked = double.head(double.decoder(embeds, mask=mask)[:, -8:])
+    masked = masked_pass(double, embeds, layout, keep)
     pruned = double(image, text, state, keep=keep)
     assert (masked - pruned).abs().max() < 1e-10
     unrotated = double.head(double.decoder(  # negative control: positions renumbered
@@ -104,11 +109,7 @@ def test_two_cameras_pruned_equal_masking_the_dropped_tokens(two_cameras):
     images, text, state = torch.rand(1, 2, 3, 224, 224).double(), *inputs()[1:]
     state, keep = state.double(), torch.cat((torch.arange(3, 196, 9), torch.arange(200, 392, 5)))
     embeds, layout, _, _ = double.assemble(double.encode_image(images), text, state)
-    visible = torch.ones(embeds.shape[1], dtype=torch.bool)
-    visible[layout.start:layout.stop] = False
-    visible[layout.start + keep] = True
-    mask = visible[None, None, None].expand(1, 1, len(visible), -1)
-    masked = double.head(double.decoder(embeds, mask=mask)[:, -8:])
+    masked = masked_pass(double, embeds, layout, keep)
     assert (masked - double(images, text, state, keep=keep)).abs().max() < 1e-10
     assert (masked - double(images, text, state)).abs().max() > 1e-6  # negative control
 

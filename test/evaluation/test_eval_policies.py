@@ -69,17 +69,9 @@ def test_every_policy_has_its_journal_and_the_report_pools_them(policies, tmp_pa
     assert str(tmp_path) not in text and str(tmp_path) not in (out / 'report.json').read_text()
 
 
-def test_a_stopped_run_of_several_policies_continues(policies, tmp_path, capsys, monkeypatch):
-    out, started = tmp_path / 'out', []
-
-    def start(self, task, seed, original=eval_fakes.Line.start):
-        started.append(seed)
-        if len(started) == 25:
-            raise KeyboardInterrupt
-        original(self, task, seed)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(eval_fakes.Line, 'start', start)
+def test_a_stopped_run_of_several_policies_continues(policies, tmp_path, capsys):
+    out = tmp_path / 'out'
+    with eval_fakes.interrupted(25):
         assert evaluate(out, policies) == 130
     shown = capsys.readouterr().err
     assert f'24 of 54 episodes are kept in {out};' in shown

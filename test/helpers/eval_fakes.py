@@ -3,7 +3,8 @@
 
 ``python eval_fakes.py FOLDER GATE PROCESSES`` evaluates the fake worker's plan.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import hashlib
 import math
 import os
@@ -13,6 +14,7 @@ import time
 from typing import Any
 
 import numpy as np
+from pytest import MonkeyPatch
 
 from vla_pruner_ros.backends.policy_outline import PolicyOutline
 from vla_pruner_ros.core.errors import BackendError, ConfigError
@@ -61,6 +63,22 @@ def use_backend(monkeypatch: Any, load: Callable[[Parameters], Any]) -> None:
     monkeypatch.setattr('vla_pruner_ros.backends.load_backend', load)
     monkeypatch.setattr('vla_pruner_ros.evaluation.plan.requested_work.policy_outline',
                         lambda parameters: PolicyOutline(16))
+
+
+@contextmanager
+def interrupted(number: int) -> Iterator[None]:
+    """Ctrl-C at the start of the episode of that number, 1 = the first."""
+    started = []
+
+    def start(self: 'Line', task: str, seed: int, original: Any = Line.start) -> None:
+        started.append(seed)
+        if len(started) == number:
+            raise KeyboardInterrupt
+        original(self, task, seed)
+
+    with MonkeyPatch.context() as patch:
+        patch.setattr(Line, 'start', start)
+        yield
 
 
 class FakeWorker:

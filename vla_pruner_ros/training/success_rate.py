@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vla_pruner_ros.backends.pocket.pocket_files import load_pocket
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket, read_config
 from vla_pruner_ros.backends.pocket.pocket_model import PocketVLA
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.core.errors import ConfigError
@@ -119,32 +119,47 @@ def versions() -> dict[str, str]:
             **{name: version(name) for name in ('torch', 'mujoco', 'metaworld', 'numpy')}}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def common_parser(description: str, episodes: int) -> argparse.ArgumentParser:
+    """Arguments of everything that runs episodes of given weights."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--weights', type=checkpoint_folder, default=checkpoint_folder(''),
                         help='name of a shipped policy, or a folder')
     parser.add_argument('--tasks', nargs='+', help='default: all tasks of the weights')
-    parser.add_argument('--episodes', type=int, default=100)
-    parser.add_argument('--horizons', nargs='+', type=int, default=[4])
-    parser.add_argument('--modes', nargs='+', default=['full'], choices=MODES)
+    parser.add_argument('--episodes', type=int, default=episodes)
     parser.add_argument('--kept', nargs='+', type=float, default=[0.25])
     parser.add_argument('--first-seed', type=int, default=FIRST_EVALUATION_SEED)
     parser.add_argument('--jobs', type=int, default=2)
-    parser.add_argument('--out', type=Path, help='JSON file with all rows')
+    parser.add_argument('--out', type=Path, help='JSON file for the result')
+    return parser
+
+
+def tasks_of(given: argparse.Namespace) -> list[str]:
+    """The tasks that the command line names, or all of the weights."""
+    return given.tasks or list(read_config(given.weights).instructions)
+
+
+def write_result(result: dict[str, Any], path: Path | None) -> None:
+    """Write JSON where a path was given."""
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + '\n')
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = common_parser(__doc__.splitlines()[0], episodes=100)
+    parser.add_argument('--horizons', nargs='+', type=int, default=[4])
+    parser.add_argument('--modes', nargs='+', default=['full'], choices=MODES)
     given = parser.parse_args(arguments)
-    tasks = given.tasks or list(load_pocket(given.weights).config.instructions)
     rows = []
-    for task in tasks:
+    for task in tasks_of(given):
         for horizon in given.horizons:
             for mode in given.modes:
                 for kept in given.kept if mode != 'full' else [1.0]:
                     rows.append(evaluate(given.weights, task, given.episodes, horizon, mode, kept,
                                          given.first_seed, given.jobs))
                     print(json.dumps(rows[-1]), flush=True)
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps({'versions': versions(), 'rows': rows}, indent=1) + '\n')
+    write_result({'versions': versions(), 'rows': rows}, given.out)
 
 
 if __name__ == '__main__':
