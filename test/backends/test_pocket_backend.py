@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shipped policy's backend: inputs in, chunk out, errors named; with random weights."""
 from dataclasses import replace
-import json
 
 import numpy as np
 import pytest
@@ -9,8 +8,10 @@ from safetensors.torch import save_file
 import torch
 
 from vla_pruner_ros.backends import load_backend
-from vla_pruner_ros.backends.pocket.pocket_backend import CONFIG_NAME, PocketBackend, WEIGHTS_NAME
+from vla_pruner_ros.backends.pocket.pocket_backend import PocketBackend
+from vla_pruner_ros.backends.pocket.pocket_files import save_pocket
 from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA
+from vla_pruner_ros.backends.shipped_policies import CONFIGURATION, WEIGHTS_FILE
 from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
 from vla_pruner_ros.core.flops import layer_flops
 from vla_pruner_ros.core.parameter_table import Parameters
@@ -35,8 +36,7 @@ def backend():
 @pytest.fixture
 def checkpoint(tmp_path, backend):
     """A checkpoint directory with random weights in the shipped layout."""
-    save_file(dict(backend.model.state_dict()), tmp_path / WEIGHTS_NAME)
-    (tmp_path / CONFIG_NAME).write_text(json.dumps(CONFIG.to_json()))
+    save_pocket(tmp_path, CONFIG, backend.model.state_dict())
     return tmp_path
 
 
@@ -205,7 +205,7 @@ def test_a_checkpoint_directory_loads_and_predicts_the_same(backend, checkpoint)
 
 def test_half_precision_files_are_widened(backend, checkpoint):
     save_file({name: one.half() for name, one in backend.model.state_dict().items()},
-              checkpoint / WEIGHTS_NAME)
+              checkpoint / WEIGHTS_FILE)
     loaded = load_backend(Parameters(checkpoint=str(checkpoint)))
     assert {one.dtype for one in loaded.model.parameters()} == {torch.float32}
 
@@ -220,7 +220,7 @@ def test_half_precision_files_are_widened(backend, checkpoint):
 def test_weights_that_do_not_fit_are_named(backend, checkpoint, break_it, message):
     tensors = {name: one.clone() for name, one in backend.model.state_dict().items()}
     break_it(tensors)
-    save_file(tensors, checkpoint / WEIGHTS_NAME)
+    save_file(tensors, checkpoint / WEIGHTS_FILE)
     with pytest.raises(BackendError, match=message):
         load_backend(Parameters(checkpoint=str(checkpoint)))
 
@@ -231,31 +231,31 @@ def test_all_mismatches_are_named_at_once(backend, checkpoint):
         if name.startswith('decoder'):
             del tensors[name]
     tensors['extra'] = torch.zeros(1)
-    save_file(tensors, checkpoint / WEIGHTS_NAME)
+    save_file(tensors, checkpoint / WEIGHTS_FILE)
     with pytest.raises(BackendError, match=r'missing: .* and 29 more; unexpected: extra'):
         load_backend(Parameters(checkpoint=str(checkpoint)))
 
 
 @pytest.mark.parametrize('content', [b'', b'not tensors at all', b'\xff' * 64])
 def test_a_file_that_is_not_safetensors_is_refused(checkpoint, content):
-    (checkpoint / WEIGHTS_NAME).write_bytes(content)
+    (checkpoint / WEIGHTS_FILE).write_bytes(content)
     with pytest.raises(BackendError, match='not a readable safetensors file'):
         load_backend(Parameters(checkpoint=str(checkpoint)))
 
 
 def test_a_truncated_weights_file_is_refused(checkpoint):
-    whole = (checkpoint / WEIGHTS_NAME).read_bytes()
-    (checkpoint / WEIGHTS_NAME).write_bytes(whole[:len(whole) // 2])
+    whole = (checkpoint / WEIGHTS_FILE).read_bytes()
+    (checkpoint / WEIGHTS_FILE).write_bytes(whole[:len(whole) // 2])
     with pytest.raises(BackendError, match='not a readable safetensors file'):
         load_backend(Parameters(checkpoint=str(checkpoint)))
 
 
 @pytest.mark.parametrize('name, content, message', [
-    (WEIGHTS_NAME, None, 'no weights at'),
-    (CONFIG_NAME, None, 'no policy configuration at'),
-    (CONFIG_NAME, '{', 'not valid JSON'),
-    (CONFIG_NAME, '[1]', 'JSON object'),
-    (CONFIG_NAME, '{"words": ["<unk>"], "colour": 3}', 'colour'),
+    (WEIGHTS_FILE, None, 'no weights at'),
+    (CONFIGURATION, None, 'no policy configuration at'),
+    (CONFIGURATION, '{', 'not valid JSON'),
+    (CONFIGURATION, '[1]', 'JSON object'),
+    (CONFIGURATION, '{"words": ["<unk>"], "colour": 3}', 'colour'),
 ])
 def test_missing_and_broken_checkpoint_files_are_named(checkpoint, name, content, message):
     (checkpoint / name).unlink()

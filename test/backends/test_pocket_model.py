@@ -5,15 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 import torch
 
-from vla_pruner_ros.backends.pocket.pocket_model import (
-    load_pocket,
-    PocketConfig,
-    PocketVLA,
-    WEIGHTS_FOLDER,
-)
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket, save_pocket
+from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA
+from vla_pruner_ros.backends.shipped_policies import DEFAULT, FOLDERS, WEIGHTS_FILE
 from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
 
 
@@ -55,17 +52,22 @@ def test_dropping_tokens_changes_the_answer(model):
     assert not torch.allclose(model(*inputs()), model(*inputs(), keep=torch.arange(0, 196, 4)))
 
 
+def masked_pass(model, embeds, layout, keep):
+    """Answer with the dropped tokens hidden from everybody instead of removed."""
+    visible = torch.ones(embeds.shape[1], dtype=torch.bool)
+    visible[layout.start:layout.stop] = False
+    visible[layout.start + keep] = True
+    mask = visible[None, None, None].expand(1, 1, len(visible), -1)
+    return model.head(model.decoder(embeds, mask=mask)[:, -8:])
+
+
 def test_a_pruned_pass_equals_masking_the_dropped_tokens(model):
     image, text, state = (value.double() if value.is_floating_point() else value
                           for value in inputs())
     double = PocketVLA(model.config).double().eval()
     keep = torch.arange(5, 196, 7)
     embeds, layout, _, _ = double.assemble(double.encode_image(image), text, state)
-    visible = torch.ones(embeds.shape[1], dtype=torch.bool)
-    visible[layout.start:layout.stop] = False
-    visible[layout.start + keep] = True
-    mask = visible[None, None, None].expand(1, 1, len(visible), -1)
-    masked = double.head(double.decoder(embeds, mask=mask)[:, -8:])
+    masked = masked_pass(double, embeds, layout, keep)
     pruned = double(image, text, state, keep=keep)
     assert (masked - pruned).abs().max() < 1e-10
     unrotated = double.head(double.decoder(  # negative control: positions renumbered
@@ -107,11 +109,7 @@ def test_two_cameras_pruned_equal_masking_the_dropped_tokens(two_cameras):
     images, text, state = torch.rand(1, 2, 3, 224, 224).double(), *inputs()[1:]
     state, keep = state.double(), torch.cat((torch.arange(3, 196, 9), torch.arange(200, 392, 5)))
     embeds, layout, _, _ = double.assemble(double.encode_image(images), text, state)
-    visible = torch.ones(embeds.shape[1], dtype=torch.bool)
-    visible[layout.start:layout.stop] = False
-    visible[layout.start + keep] = True
-    mask = visible[None, None, None].expand(1, 1, len(visible), -1)
-    masked = double.head(double.decoder(embeds, mask=mask)[:, -8:])
+    masked = masked_pass(double, embeds, layout, keep)
     assert (masked - double(images, text, state, keep=keep)).abs().max() < 1e-10
     assert (masked - double(images, text, state)).abs().max() > 1e-6  # negative control
 
@@ -154,8 +152,7 @@ def test_a_saved_configuration_is_read_back(model):
 def write_checkpoint(model, folder, change):
     tensors = {name: value.clone() for name, value in model.state_dict().items()}
     change(tensors)
-    save_file(tensors, folder / 'pocket_vla.safetensors')
-    (folder / 'pocket_vla.json').write_text(json.dumps(model.config.to_json()))
+    save_pocket(folder, model.config, tensors)
 
 
 def test_a_checkpoint_comes_back_and_a_bad_one_names_its_tensor(model, tmp_path):
@@ -167,7 +164,7 @@ def test_a_checkpoint_comes_back_and_a_bad_one_names_its_tensor(model, tmp_path)
     write_checkpoint(model, tmp_path, lambda tensors: tensors.update(begin=torch.zeros(3)))
     with pytest.raises(BackendError, match=r'begin is \(3,\)'):
         load_pocket(tmp_path)
-    (tmp_path / 'pocket_vla.safetensors').write_bytes(b'not a checkpoint')
+    (tmp_path / WEIGHTS_FILE).write_bytes(b'not a checkpoint')
     with pytest.raises(BackendError, match='safetensors'):
         load_pocket(tmp_path)
     with pytest.raises(ConfigError, match='nowhere'):
@@ -176,8 +173,8 @@ def test_a_checkpoint_comes_back_and_a_bad_one_names_its_tensor(model, tmp_path)
 
 def test_the_shipped_weights_load_are_small_and_know_at_least_three_tasks():
     model = load_pocket()
-    assert (WEIGHTS_FOLDER / 'pocket_vla.safetensors').stat().st_size <= 16 * 2**20
-    tensors = load_file(WEIGHTS_FOLDER / 'pocket_vla.safetensors')
+    assert (FOLDERS[DEFAULT] / WEIGHTS_FILE).stat().st_size <= 16 * 2**20
+    tensors = load_file(FOLDERS[DEFAULT] / WEIGHTS_FILE)
     assert all(torch.isfinite(value).all() for value in tensors.values())
     assert len(model.config.instructions) >= 3
     for instruction in model.config.instructions.values():

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-pruner inspect`, repository ids, and the real size from headers alone."""
 import json
-import math
-import struct
 import sys
 from types import SimpleNamespace
 
-from openvla_checkpoint import Oft, Sizes, statistics, tensor_shapes, write_checkpoint
+from openvla_checkpoint import (
+    Oft,
+    Sizes,
+    statistics,
+    tensor_shapes,
+    write_checkpoint,
+    write_hollow_weights,
+)
 import pytest
 from skipped import shared_file
 
@@ -25,19 +30,11 @@ REAL = Sizes(dino_width=1024, dino_depth=24, dino_inner=4096, siglip_width=1152,
 
 @pytest.fixture(scope='module')
 def real_size(tmp_path_factory):
-    """The layout of OpenVLA-7B in a file full of holes: right header, right length, no data."""
+    """The layout of OpenVLA-7B in a file full of holes."""
     folder = write_checkpoint(tmp_path_factory.mktemp('seven'), SMALL)
     for one in folder.glob('model*'):
         one.unlink()
-    header, offset = {}, 0
-    for name, shape in tensor_shapes(REAL).items():
-        size = 2 * math.prod(shape)
-        header[name] = {'dtype': 'BF16', 'shape': shape, 'data_offsets': [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    with open(folder / 'model.safetensors', 'wb') as file:
-        file.write(struct.pack('<Q', len(text)) + text)
-        file.truncate(8 + len(text) + offset)
+    write_hollow_weights(folder / 'model.safetensors', tensor_shapes(REAL))
     path = folder / 'config.json'
     config = json.loads(path.read_text())
     config['torch_dtype'] = 'bfloat16'
@@ -79,17 +76,9 @@ def test_a_tower_that_lost_its_last_block_is_not_taken_for_a_smaller_one(real_si
     folder.mkdir()
     for name in ('config.json', 'preprocessor_config.json', 'tokenizer.json'):
         (folder / name).write_bytes((real_size / name).read_bytes())
-    shapes = {name: shape for name, shape in tensor_shapes(REAL).items() if '.blocks.23.' not in
-              name or 'fused' in name}
-    header, offset = {}, 0
-    for name, shape in shapes.items():
-        size = 2 * math.prod(shape)
-        header[name] = {'dtype': 'BF16', 'shape': shape, 'data_offsets': [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    with open(folder / 'model.safetensors', 'wb') as file:
-        file.write(struct.pack('<Q', len(text)) + text)
-        file.truncate(8 + len(text) + offset)
+    write_hollow_weights(folder / 'model.safetensors', {
+        name: shape for name, shape in tensor_shapes(REAL).items()
+        if '.blocks.23.' not in name or 'fused' in name})
     assert main(['inspect', str(folder)]) == 2
 
 

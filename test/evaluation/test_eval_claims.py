@@ -2,7 +2,7 @@
 """Claims: two-sided ones, the loop itself, restricted tasks, thresholds of reuse, the sweep."""
 import json
 
-from eval_fakes import make_plan, row_of
+from eval_fakes import make_plan, row_of, use_backend
 from fakes import FakeBackend
 import numpy as np
 import pytest
@@ -180,7 +180,7 @@ def test_the_sweep_names_the_setting_nearest_to_a_third():
 
 
 def test_a_sweep_and_the_claims_it_serves(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr('vla_pruner_ros.backends.load_backend', lambda parameters: FakeBackend())
+    use_backend(monkeypatch, lambda parameters: FakeBackend())
     words = ['eval', '--env', 'eval_fakes:Line', '--tasks', 'a,b', '--jobs', '1', '--no-plots',
              '--episodes', '1', '--out', str(tmp_path)]
     monkeypatch.setattr('vla_pruner_ros.evaluation.plan.requested_work.SWEEP', {

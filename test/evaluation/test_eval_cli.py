@@ -3,6 +3,7 @@
 import json
 import sys
 
+from eval_fakes import interrupted, use_backend
 from fakes import FakeBackend
 import pytest
 
@@ -22,7 +23,7 @@ SMALL = ['--pruners', 'random,action_only', '--budgets', 'all,50%', '--episodes'
 @pytest.fixture
 def backend(monkeypatch):
     made = FakeBackend()
-    monkeypatch.setattr('vla_pruner_ros.backends.load_backend', lambda parameters: made)
+    use_backend(monkeypatch, lambda parameters: made)
     return made
 
 
@@ -69,18 +70,8 @@ def test_other_conditions_in_the_same_folder_are_refused(backend, tmp_path, caps
     assert 'holds episodes already' in capsys.readouterr().err
 
 
-def test_an_interrupted_run_says_how_to_continue(backend, tmp_path, capsys, monkeypatch):
-    import eval_fakes
-    started = []
-
-    def start(self, task, seed, original=eval_fakes.Line.start):
-        started.append(seed)
-        if len(started) == 6:
-            raise KeyboardInterrupt
-        original(self, task, seed)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(eval_fakes.Line, 'start', start)
+def test_an_interrupted_run_says_how_to_continue(backend, tmp_path, capsys):
+    with interrupted(6):
         assert evaluate(tmp_path, *SMALL) == 130
     shown = capsys.readouterr().err
     assert '5 of 18 episodes are kept in' in shown and 'the same command continues' in shown

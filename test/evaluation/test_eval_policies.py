@@ -30,7 +30,7 @@ def policies(tmp_path, monkeypatch):
         backend.value = 0.0 if parameters.checkpoint.endswith('s3') else None
         return backend
 
-    monkeypatch.setattr('vla_pruner_ros.backends.load_backend', load)
+    eval_fakes.use_backend(monkeypatch, load)
     return [str(one) for one in folders]
 
 
@@ -69,17 +69,9 @@ def test_every_policy_has_its_journal_and_the_report_pools_them(policies, tmp_pa
     assert str(tmp_path) not in text and str(tmp_path) not in (out / 'report.json').read_text()
 
 
-def test_a_stopped_run_of_several_policies_continues(policies, tmp_path, capsys, monkeypatch):
-    out, started = tmp_path / 'out', []
-
-    def start(self, task, seed, original=eval_fakes.Line.start):
-        started.append(seed)
-        if len(started) == 25:
-            raise KeyboardInterrupt
-        original(self, task, seed)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(eval_fakes.Line, 'start', start)
+def test_a_stopped_run_of_several_policies_continues(policies, tmp_path, capsys):
+    out = tmp_path / 'out'
+    with eval_fakes.interrupted(25):
         assert evaluate(out, policies) == 130
     shown = capsys.readouterr().err
     assert f'24 of 54 episodes are kept in {out};' in shown
@@ -121,6 +113,18 @@ def test_the_same_policy_twice_is_refused(policies, tmp_path, capsys):
     Path(policies[1], 'weights').write_text('0')
     assert evaluate(tmp_path / 'out', policies) == 2
     assert 'same policy twice' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_policies_whose_files_do_not_fit_are_refused_before_anything_runs(tmp_path, capsys):
+    """Hours may pass until the last policy's turn comes."""
+    from vla_pruner_ros.backends.shipped_policies import checkpoint_folder, CONFIGURATION
+    broken, good = tmp_path / 'broken', checkpoint_folder('')
+    broken.mkdir()
+    (broken / CONFIGURATION).write_bytes((good / CONFIGURATION).read_bytes())
+    assert main(['eval', '--out', str(tmp_path / 'out'), '--checkpoint', str(good),
+                 '--checkpoint', str(broken)]) == 2
+    assert f'no weights at {broken}' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
 
 

@@ -185,8 +185,8 @@ def test_a_real_tabletop_episode_gives_what_a_two_camera_policy_needs():
 def test_a_real_episode_is_the_same_in_this_process_and_in_another(tmp_path):
     """The shipped policy in the simulator, pruned; also after other episodes and tasks."""
     pytest.importorskip('metaworld')
-    from vla_pruner_ros.backends.pocket.pocket_backend import CONFIG_NAME, SHIPPED
-    if not (SHIPPED / CONFIG_NAME).exists():
+    from vla_pruner_ros.backends.shipped_policies import DEFAULT, shipped_names
+    if DEFAULT not in shipped_names():
         pytest.skip('no shipped weights')
     setup = WorkerSetup('sim', Parameters(threads=1, execution_horizon=2, temporal_window=1))
     jobs = [Job('reach-v3', SEED, Variant('vla_pruner', 24)), Job('reach-v3', SEED, Variant()),

@@ -3,6 +3,8 @@
 
 ``python eval_fakes.py FOLDER GATE PROCESSES`` evaluates the fake worker's plan.
 """
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import hashlib
 import math
 import os
@@ -12,7 +14,9 @@ import time
 from typing import Any
 
 import numpy as np
+from pytest import MonkeyPatch
 
+from vla_pruner_ros.backends.policy_outline import PolicyOutline
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation
@@ -52,6 +56,29 @@ def row_of(job: Job, **changes: Any) -> dict[str, Any]:
             'ever_kept': 0.75 if job.variant.tokens else None,
             'ms_stages': {'vision': 1.0, 'decoder': 2.0, 'total': 3.0}, 'ms_call': 3.0,
             'seconds': 0.01, 'path': pack(path), **changes}
+
+
+def use_backend(monkeypatch: Any, load: Callable[[Parameters], Any]) -> None:
+    """Let ``vla-pruner eval`` run what ``load`` makes; the outline is that of ``FakeBackend``."""
+    monkeypatch.setattr('vla_pruner_ros.backends.load_backend', load)
+    monkeypatch.setattr('vla_pruner_ros.evaluation.plan.requested_work.policy_outline',
+                        lambda parameters: PolicyOutline(16))
+
+
+@contextmanager
+def interrupted(number: int) -> Iterator[None]:
+    """Ctrl-C at the start of the episode of that number, 1 = the first."""
+    started = []
+
+    def start(self: 'Line', task: str, seed: int, original: Any = Line.start) -> None:
+        started.append(seed)
+        if len(started) == number:
+            raise KeyboardInterrupt
+        original(self, task, seed)
+
+    with MonkeyPatch.context() as patch:
+        patch.setattr(Line, 'start', start)
+        yield
 
 
 class FakeWorker:

@@ -16,9 +16,9 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
-from vla_pruner_ros.robots.metaworld.metaworld_robot import RobotObservation, StepResult
 from vla_pruner_ros.robots.node.robot_messages import LATCHED, SENSOR
 from vla_pruner_ros.robots.node.robot_node import STEP_NS
+from vla_pruner_ros.robots.robot_interface import RobotObservation, StepResult
 from vla_pruner_ros.robots.tasks import get_task
 from vla_pruner_ros.ros import message_encoding as messages
 

@@ -3,16 +3,16 @@
 import gzip
 
 from bags import Scene, T0, TYPES
-from paths import SHARED
 import pytest
+from skipped import shared_file
 
 pytest.importorskip('rosbags.rosbag2', reason='bags need the package rosbags')
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin  # noqa: E402
 
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
-from vla_pruner_ros.replay.bag_files import Bag, BagWriter, full_type  # noqa: E402
+from vla_pruner_ros.replay.bag_reader import Bag, full_type  # noqa: E402
+from vla_pruner_ros.replay.bag_writer import BagWriter  # noqa: E402
 
-REAL = SHARED / 'rosbag2'
 FORMS = {
     'sqlite3': {'storage_plugin': StoragePlugin.SQLITE3},
     'mcap': {'storage_plugin': StoragePlugin.MCAP},
@@ -111,9 +111,8 @@ def test_an_unknown_distribution_is_named(tmp_path):
         contents(Scene(frames=1).write(tmp_path / 'bag'), distro='noetic')
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason='the real recordings are not beside this project')
 @pytest.mark.parametrize('name, count', [
     ('droid_00000000_rosbag2_mcap', 499), ('droid_00000002_rosbag2_sqlite3', 181),
     ('soccer_goal_12.mcap', 2)])
 def test_real_recordings_are_read_to_their_end(name, count):
-    assert len(contents(REAL / name)) == count
+    assert len(contents(shared_file(f'rosbag2/{name}'))) == count

@@ -6,6 +6,7 @@ from bags import Scene
 from fakes import FakeBackend, make_spec
 from paths import ROOT
 import pytest
+from skipped import shared_file
 
 from vla_pruner_ros import backends
 from vla_pruner_ros.cli.main import main
@@ -13,10 +14,6 @@ from vla_pruner_ros.cli.main import main
 pytest.importorskip('rosbags.rosbag2', reason='bags need the package rosbags')
 pytest.importorskip('matplotlib', reason='plots need matplotlib')
 cv2 = pytest.importorskip('cv2', reason='pictures need OpenCV')
-
-REAL = ROOT.parent / 'shared' / 'data' / 'rosbag2'
-needs_real = pytest.mark.skipif(not REAL.is_dir(),
-                                reason='the real recordings are not beside this project')
 
 
 @pytest.fixture(autouse=True)
@@ -154,14 +151,13 @@ def test_broken_frames_are_counted_and_the_rest_is_used(tmp_path):
     assert report['runs'][0]['drops'] == {'unknown_encoding:corner': 4}
 
 
-@needs_real
 @pytest.mark.parametrize('name, config, steps', [
     ('droid_00000002_rosbag2_sqlite3', 'replay_droid.yaml', 30),
     ('soccer_goal_12.mcap', 'replay_soccer.yaml', 2)])
 def test_real_recordings_go_through_the_whole_path(tmp_path, monkeypatch, name, config, steps):
     spec = make_spec(state_names=('x', 'y', 'z', 'gripper_opening'))
     monkeypatch.setattr(backends, 'load_backend', lambda parameters: FakeBackend(spec))
-    status, report = replay(REAL / name, tmp_path / 'out', '--config',
+    status, report = replay(shared_file(f'rosbag2/{name}'), tmp_path / 'out', '--config',
                             str(ROOT / 'config' / config), '--instruction', 'reach')
     assert status == 0
     assert report['runs'][0]['steps'] == steps

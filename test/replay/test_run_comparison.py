@@ -9,7 +9,7 @@ import pytest
 from vla_pruner_ros.core.pruners import REGISTRY
 from vla_pruner_ros.core.types import StepStats
 from vla_pruner_ros.replay.attention_probe import AttentionProbe
-from vla_pruner_ros.replay.replay_run import RunResult, StepRecord
+from vla_pruner_ros.replay.policy_over_bag import RunResult, StepRecord
 from vla_pruner_ros.replay.run_comparison import (
     attention_overlap,
     compare,

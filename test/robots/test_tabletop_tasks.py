@@ -9,6 +9,7 @@ pytest.importorskip('mujoco')
 
 from vla_pruner_ros.robots.tabletop import episode_placements as episodes
 from vla_pruner_ros.robots.tabletop import tabletop_expert as experts
+from vla_pruner_ros.robots.tabletop import tabletop_expert_success as expert_success
 from vla_pruner_ros.robots.tabletop.success_rules import HOLD_STEPS  # noqa: E402
 from vla_pruner_ros.robots.tabletop.tabletop_objects import (  # noqa: E402
     BOWL,
@@ -136,14 +137,14 @@ def test_the_wall_hides_the_cubes_from_the_front_camera_but_not_from_the_wrist(r
 def test_the_expert_solves_every_task(robots, task):
     robot = robots(task)
     for seed in range(6):
-        assert experts.run_expert(robot, seed, 0.0) == 'success', seed
+        assert expert_success.run_expert(robot, seed, 0.0) == 'success', seed
         assert robot.step_count < robot.task.step_limit
 
 
 @pytest.mark.parametrize('task', TABLETOP_TASKS)
 def test_the_expert_recovers_from_noise_on_the_executed_actions(robots, task):
-    noise = experts.NOISE.get(task, 0.3)
-    ends = [experts.run_expert(robots(task), seed, noise) for seed in range(10)]
+    noise = expert_success.NOISE.get(task, 0.3)
+    ends = [expert_success.run_expert(robots(task), seed, noise) for seed in range(10)]
     assert ends.count('success') >= 9, ends
 
 
@@ -260,6 +261,6 @@ def test_the_next_thing_to_find_is_the_bowl_once_the_cube_is_held(robots):
 
 
 def test_the_command_prints_a_table(capsys):
-    experts.main(['--tasks', 'reach-colour', '--seeds', '2'])
+    expert_success.main(['--tasks', 'reach-colour', '--seeds', '2'])
     row = capsys.readouterr().out.splitlines()[-1].split()
     assert row[:3] == ['reach-colour', '40', '100']

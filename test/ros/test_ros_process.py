@@ -12,7 +12,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 import ros_helpers
 
-from vla_pruner_ros.replay.bag_files import Bag
+from vla_pruner_ros.replay.bag_reader import Bag
 
 
 def environment():

@@ -8,13 +8,14 @@ import torch
 
 pytest.importorskip('metaworld')
 
-from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, WEIGHTS_FOLDER  # noqa: E402
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket  # noqa: E402
+from vla_pruner_ros.backends.shipped_policies import DEFAULT, FOLDERS  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
-from vla_pruner_ros.robots.metaworld.metaworld_robot import SimulatedRobot  # noqa: E402
+from vla_pruner_ros.robots.metaworld.metaworld_robot import MetaworldRobot  # noqa: E402
 from vla_pruner_ros.training import success_rate as evaluation
 from vla_pruner_ros.training.discrimination_gate import verdict  # noqa: E402
 from vla_pruner_ros.training.gate_selection import choose, visual_attention  # noqa: E402
-from vla_pruner_ros.training.success_rate import predict, run_episode, run_part, wilson  # noqa: E402
+from vla_pruner_ros.training.success_rate import predict, run_part, solves_episode  # noqa: E402
 
 SEEDS = (900_000, 900_001, 900_002)
 
@@ -27,7 +28,7 @@ def model():
 
 @pytest.fixture(scope='module')
 def robot():
-    robot = SimulatedRobot('reach-v3', 900_000)
+    robot = MetaworldRobot('reach-v3', 900_000)
     yield robot
     robot.close()
 
@@ -44,8 +45,8 @@ def sequence(model, robot):
 
 @pytest.mark.parametrize('task', list(load_pocket().config.instructions))
 def test_the_shipped_policy_solves_at_least_two_of_three_fixed_seeds(model, task):
-    robot = SimulatedRobot(task, SEEDS[0])
-    solved = [run_episode(model, robot, seed, horizon=4) for seed in SEEDS]
+    robot = MetaworldRobot(task, SEEDS[0])
+    solved = [solves_episode(model, robot, seed, horizon=4) for seed in SEEDS]
     robot.close()
     assert sum(solved) >= 2
 
@@ -53,7 +54,7 @@ def test_the_shipped_policy_solves_at_least_two_of_three_fixed_seeds(model, task
 def test_an_episode_is_reproducible(model, robot):
     paths = []
     for _ in range(2):
-        run_episode(model, robot, 900_001, 4, 'random', 0.5)
+        solves_episode(model, robot, 900_001, 4, 'random', 0.5)
         paths.append((robot.step_count, robot.observe().joint_positions))
     assert paths[0][0] == paths[1][0] and np.array_equal(paths[0][1], paths[1][1])
 
@@ -104,12 +105,6 @@ def test_best_and_worst_tokens_are_disjoint_and_random_ones_follow_the_seed(mode
         pick('action', kept=0.0)
 
 
-def test_the_wilson_interval_matches_published_values():
-    assert wilson(50, 100) == (0.4038, 0.5962)
-    assert wilson(100, 100) == (0.963, 1.0)
-    assert wilson(0, 10) == (0.0, 0.2775)
-
-
 @pytest.mark.parametrize('successes, passed', [
     ((50, 40, 20, 5), True), ((50, 40, 21, 5), False), ((50, 40, 20, 13), False),
     ((50, 0, 0, 0), False)])
@@ -120,10 +115,11 @@ def test_the_gate_wants_twice_the_random_success_and_a_failing_worst_choice(succ
 def test_evaluation_counts_successes_and_names_failed_seeds(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(evaluation, 'run_part', lambda job: [
         {'seed': seed, 'solved': seed % 4 != 0, 'steps': seed % 100} for seed in job['seeds']])
-    evaluation.main(['--weights', str(WEIGHTS_FOLDER), '--tasks', 'reach-v3', '--episodes', '8',
+    evaluation.main(['--weights', str(FOLDERS[DEFAULT]), '--tasks', 'reach-v3', '--episodes', '8',
                      '--jobs', '1', '--out', str(tmp_path / 'out' / 'result.json')])
     row = json.loads((tmp_path / 'out' / 'result.json').read_text())['rows'][0]
     assert row['successes'] == 6 and row['rate'] == 0.75
+    assert row['interval'] == [0.4093, 0.9285]  # 0.66889 -+ 0.25963
     assert row['failed_seeds'] == [900_000, 900_004]
     assert json.loads(capsys.readouterr().out)['interval'] == row['interval']
 
@@ -131,10 +127,10 @@ def test_evaluation_counts_successes_and_names_failed_seeds(monkeypatch, tmp_pat
 @pytest.mark.parametrize('arguments', [{'episodes': 0}, {'episodes': 1, 'horizon': 9}])
 def test_unusable_evaluation_arguments_are_refused(arguments):
     with pytest.raises(ConfigError):
-        evaluation.evaluate(WEIGHTS_FOLDER, 'reach-v3', **arguments)
+        evaluation.evaluate(FOLDERS[DEFAULT], 'reach-v3', **arguments)
 
 
 def test_a_worker_reports_every_seed(model):
-    rows = run_part({'weights': WEIGHTS_FOLDER, 'task': 'reach-v3', 'seeds': [900_003],
+    rows = run_part({'weights': FOLDERS[DEFAULT], 'task': 'reach-v3', 'seeds': [900_003],
                      'horizon': 8, 'mode': 'full', 'kept': 1.0})
     assert [row['seed'] for row in rows] == [900_003] and rows[0]['steps'] > 0

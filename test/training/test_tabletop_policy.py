@@ -6,11 +6,11 @@ import torch
 
 pytest.importorskip('mujoco')
 
-from vla_pruner_ros.backends.pocket.pocket_model import load_pocket  # noqa: E402
-from vla_pruner_ros.backends.shipped_policies import checkpoint_folder  # noqa: E402
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket  # noqa: E402
+from vla_pruner_ros.backends.shipped_policies import checkpoint_folder, WEIGHTS_FILE  # noqa: E402
 from vla_pruner_ros.robots.robot_for_task import make_robot  # noqa: E402
 from vla_pruner_ros.robots.tasks import get_task, TABLETOP_TASKS  # noqa: E402
-from vla_pruner_ros.training.success_rate import predict, run_episode  # noqa: E402
+from vla_pruner_ros.training.success_rate import predict, solves_episode  # noqa: E402
 
 FOLDER = checkpoint_folder('tabletop')
 FIRST_SEED = 900_000
@@ -30,12 +30,12 @@ def robot(request):
 
 
 def solved(model, robot, episodes, mode='full', kept=1.0, horizon=4):
-    return sum(run_episode(model, robot, FIRST_SEED + number, horizon, mode, kept)
+    return sum(solves_episode(model, robot, FIRST_SEED + number, horizon, mode, kept)
                for number in range(episodes))
 
 
 def test_the_weights_are_small_and_every_word_of_every_task_is_known(model):
-    assert (FOLDER / 'pocket_vla.safetensors').stat().st_size <= 16 * 2**20
+    assert (FOLDER / WEIGHTS_FILE).stat().st_size <= 16 * 2**20
     assert set(model.config.instructions) == set(TABLETOP_TASKS)
     assert model.config.cameras == ('front', 'wrist') and not model.config.image_free
     words = {'colour': 'green', 'second': 'blue', 'shape': 'post', 'side': 'far'}

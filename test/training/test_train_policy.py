@@ -9,7 +9,7 @@ import torch
 
 pytest.importorskip('mujoco')
 
-from vla_pruner_ros.backends.pocket.pocket_model import load_pocket  # noqa: E402
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
 from vla_pruner_ros.robots.tasks import get_task  # noqa: E402
 from vla_pruner_ros.training import train_policy as train

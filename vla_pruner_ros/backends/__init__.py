@@ -5,6 +5,7 @@ A backend class has ``load(checkpoint, device)``: a checkpoint directory (None =
 shipped with it) and a torch device give a ready ``Backend``.
 A class with more options than that has ``from_parameters(parameters, device)`` instead and finds
 its checkpoint itself.
+With ``outline(parameters)`` it tells what its files say without loading (``policy_outline.py``).
 """
 from importlib import import_module
 from typing import Any, TYPE_CHECKING

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policies that come with this package: names, folders, and what their configurations say.
+"""The policies that come with this package: names, folders, files, and what their JSON says.
 
 Reads JSON only.  Launch files and the demo ask here which cameras and tasks a policy has, long
 before its weights are loaded, so this file imports no torch.
@@ -10,14 +10,15 @@ from pathlib import Path
 
 from vla_pruner_ros.core.errors import ConfigError
 
-WEIGHTS = Path(__file__).parent / 'pocket' / 'weights'
-CONFIGURATION = 'pocket_vla.json'
+#: The two files of a policy of the shipped family, in any folder.
+CONFIGURATION, WEIGHTS_FILE = 'pocket_vla.json', 'pocket_vla.safetensors'
 DEFAULT = 'metaworld'
 #: Names that the parameter ``checkpoint`` accepts instead of a directory.  The last three are for
 #: comparisons of methods: two further training seeds of ``tabletop``, and one whose encoder is
 #: global, so that every visual token has seen the whole image.
 NAMES = (DEFAULT, 'tabletop', 'tabletop-seed1', 'tabletop-seed2', 'tabletop-global')
-FOLDERS: dict[str, Path] = {name: WEIGHTS / name for name in NAMES}
+FOLDERS: dict[str, Path] = {name: Path(__file__).parent / 'pocket' / 'weights' / name
+                            for name in NAMES}
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,14 @@ class PolicyFacts:
     cameras: tuple[str, ...]
 
 
+def is_shipped_kind(folder: Path) -> bool:
+    """Tell whether a directory holds a policy of the shipped family."""
+    return (folder / CONFIGURATION).is_file()
+
+
 def shipped_names() -> tuple[str, ...]:
     """Names of the shipped policies whose files are here."""
-    return tuple(name for name, folder in FOLDERS.items() if (folder / CONFIGURATION).is_file())
+    return tuple(name for name, folder in FOLDERS.items() if is_shipped_kind(folder))
 
 
 def checkpoint_folder(checkpoint: str) -> Path:

@@ -23,11 +23,11 @@ from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.replay.attention_probe import action_attention
 from vla_pruner_ros.replay.bag_clock import choose_clock
-from vla_pruner_ros.replay.bag_files import Bag
-from vla_pruner_ros.replay.bag_wiring import IMAGES, wire, Wiring
-from vla_pruner_ros.replay.replay_bag import nothing_done, plan
+from vla_pruner_ros.replay.bag_reader import Bag
+from vla_pruner_ros.replay.bag_topics import IMAGES, wire, Wiring
+from vla_pruner_ros.replay.policy_over_bag import run, RunResult
 from vla_pruner_ros.replay.replay_report import build_report, write_json
-from vla_pruner_ros.replay.replay_run import run, RunResult
+from vla_pruner_ros.replay.run_replay import nothing_done, plan
 from vla_pruner_ros.runtime.input_mapping import parse_camera_topics
 from vla_pruner_ros.runtime.parameter_files import load_parameters
 from vla_pruner_ros.runtime.policy_runner import Tick
@@ -80,9 +80,9 @@ def named(parameters: Parameters, checkpoint: str) -> Parameters:
     """
     from vla_pruner_ros.backends.openvla.checkpoint_loading import read_checkpoint
     from vla_pruner_ros.backends.openvla.hub_download import resolve_checkpoint
-    from vla_pruner_ros.backends.pocket.pocket_backend import CONFIG_NAME
+    from vla_pruner_ros.backends.shipped_policies import is_shipped_kind
     folder = resolve_checkpoint(checkpoint, parameters.revision)
-    if (folder / CONFIG_NAME).is_file():
+    if is_shipped_kind(folder):
         backend = 'pocket'
     else:
         backend = 'openvla_oft' if read_checkpoint(folder).is_oft else 'openvla'

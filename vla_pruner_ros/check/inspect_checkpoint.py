@@ -10,16 +10,12 @@ from typing import Any
 def run_inspect(options: argparse.Namespace) -> int:
     """Print the description that the command line asks for; returns the exit status."""
     from vla_pruner_ros.backends.openvla.hub_download import resolve_checkpoint
+    from vla_pruner_ros.backends.shipped_policies import is_shipped_kind
     folder = resolve_checkpoint(options.checkpoint, options.revision)
-    described, text = _pocket(folder) if _is_pocket(folder) else _openvla(
+    described, text = _pocket(folder) if is_shipped_kind(folder) else _openvla(
         folder, options.unnorm_key)
     print(json.dumps(described, indent=2) if options.json else text)
     return 0
-
-
-def _is_pocket(folder: Path) -> bool:
-    from vla_pruner_ros.backends.pocket.pocket_backend import CONFIG_NAME
-    return (folder / CONFIG_NAME).is_file()
 
 
 def _openvla(folder: Path, key: str) -> 'tuple[dict[str, Any], str]':

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_pruner_ros.replay.bag_clock import CLOCKS
-from vla_pruner_ros.replay.bag_files import DISTROS
+from vla_pruner_ros.replay.bag_reader import DISTROS
 
 DESCRIPTION = """Try real weights on a recording, unpruned and at several budgets.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_pruner_ros.replay.bag_clock import CLOCKS
-from vla_pruner_ros.replay.bag_files import DISTROS
+from vla_pruner_ros.replay.bag_reader import DISTROS
 
 DESCRIPTION = """Run the policy on a recording, pruned and unpruned, and compare.
 
@@ -40,5 +40,5 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Replay a bag; returns the exit status."""
-    from vla_pruner_ros.replay.replay_bag import run_replay
+    from vla_pruner_ros.replay.run_replay import run_replay
     return run_replay(arguments().parse_args(argv))

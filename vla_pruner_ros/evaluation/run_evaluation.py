@@ -29,6 +29,7 @@ from vla_pruner_ros.evaluation.running import episode_scheduler as runner
 from vla_pruner_ros.evaluation.running.episode_journal import Journal
 from vla_pruner_ros.evaluation.running.process_pools import Inline, MOST_JOBS, Pool, Processes
 from vla_pruner_ros.evaluation.running.time_estimate import Meter
+from vla_pruner_ros.runtime.headless_pyplot import pyplot
 from vla_pruner_ros.runtime.parameter_files import load_parameters
 from vla_pruner_ros.runtime.progress_line import Progress
 
@@ -51,8 +52,7 @@ def run_evaluation(options: argparse.Namespace) -> int:
     parameters = load_parameters(options.config, options.set, BASE)
     work = make_work(options, parameters)
     if not options.no_plots:
-        from vla_pruner_ros.evaluation.report.evaluation_plots import pyplot
-        pyplot()  # better refused now than after hours
+        pyplot('or leave them out with --no-plots')  # better refused now than after hours
     with ExitStack() as stack:  # all journals, because a refused one should not cost hours either
         journals = [stack.enter_context(Journal(one.folder, one.plan, options.resume))
                     for one in work.policies]

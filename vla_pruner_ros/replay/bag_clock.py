@@ -8,8 +8,8 @@ because then every image looks old; there time is the newest stamp seen so far.
 from collections.abc import Iterator
 from typing import Any
 
-from vla_pruner_ros.replay.bag_files import Bag
-from vla_pruner_ros.replay.bag_wiring import Wiring
+from vla_pruner_ros.replay.bag_reader import Bag
+from vla_pruner_ros.replay.bag_topics import Wiring
 from vla_pruner_ros.runtime.message_history import stamp_of
 from vla_pruner_ros.runtime.observation_cache import JUMP_BACK
 

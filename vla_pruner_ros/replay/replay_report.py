@@ -11,8 +11,8 @@ from typing import Any
 
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import PolicySpec
-from vla_pruner_ros.replay.bag_files import Bag
-from vla_pruner_ros.replay.replay_run import RunResult
+from vla_pruner_ros.replay.bag_reader import Bag
+from vla_pruner_ros.replay.policy_over_bag import RunResult
 from vla_pruner_ros.replay.run_comparison import compare, summarize
 
 PACKAGES = ('vla_pruner_ros', 'torch', 'numpy', 'rosbags', 'opencv-python-headless', 'matplotlib')

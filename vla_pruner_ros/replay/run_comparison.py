@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.types import PolicySpec
-from vla_pruner_ros.replay.replay_run import RunResult, StepRecord
+from vla_pruner_ros.replay.policy_over_bag import RunResult, StepRecord
 
 
 def summarize(run: RunResult) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
-from vla_pruner_ros.replay.bag_files import BagWriter
+from vla_pruner_ros.replay.bag_writer import BagWriter
 from vla_pruner_ros.ros.ros_process import ros_process
 
 LOOK_EVERY = 0.2  # seconds between looks at the graph while topics are missing

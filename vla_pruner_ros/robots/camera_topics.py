@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.robots.metaworld.metaworld_robot import CAMERA
+from vla_pruner_ros.robots.metaworld.metaworld_camera import CAMERA
 from vla_pruner_ros.robots.tabletop.tabletop_cameras import CAMERAS
 from vla_pruner_ros.robots.tasks import get_task
 

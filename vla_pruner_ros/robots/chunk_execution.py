@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published chunks -> what the simulated robot executes; no publishing, no physics.
+"""Chunks of poses -> what the simulated robot executes; no publishing, no physics.
 
 Point 0 of an end-effector chunk is the pose at the observation, the following points are targets,
 one per control step; the robot executes the DIFFERENCES between consecutive points.  So a chunk
@@ -12,8 +12,35 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import InputError
+from vla_pruner_ros.robots.robot_interface import ACTION_SCALE, GRIPPER_CLOSED, GRIPPER_OPEN
 
 SECOND = 10**9
+
+
+def control_steps(positions: np.ndarray, openings: np.ndarray | None) -> np.ndarray:
+    """What a chunk asks for, step by step.
+
+    Args:
+        positions: (N + 1, 3) metres, the observed one first.
+        openings: (N + 1,) gripper, 0 closed to 1 open, or None = open.
+
+    Returns:
+        (N, 4) metres of x, y, z and the gripper opening at the end of each step.
+    """
+    moves = np.diff(positions, axis=0)
+    ends = np.ones(len(moves)) if openings is None else openings[1:]
+    return np.column_stack([moves, ends])
+
+
+def robot_action(motion: np.ndarray, opening: float) -> np.ndarray:
+    """The robot's action (4,) for one control step; it clips what is more than its largest step.
+
+    Args:
+        motion: (3,) metres.
+        opening: wanted gripper opening, 0 closed to 1 open.
+    """
+    gripper = np.clip(GRIPPER_CLOSED + opening * (GRIPPER_OPEN - GRIPPER_CLOSED), -1.0, 1.0)
+    return np.append(np.asarray(motion) / ACTION_SCALE, gripper)
 
 
 def stamp_ns(stamp: Any) -> int:
@@ -100,13 +127,13 @@ def actions(poses: Track, gripper: Track | None, count: int) -> np.ndarray:
     steps = len(poses.values) - 1
     if steps < 1:
         raise InputError('wrong_size', 'a chunk needs the observed pose and at least one target')
-    openings = np.ones(steps)
+    openings = None
     if gripper is not None:
         if len(gripper.values) not in (1, steps + 1):
             raise InputError('wrong_size', f'{len(gripper.values)} gripper points do not fit '
                                            f'{steps + 1} poses')
-        openings = np.broadcast_to(gripper.values, steps + 1)[1:]
-    return np.column_stack([np.diff(poses.values, axis=0), openings])[:count]
+        openings = np.broadcast_to(gripper.values, steps + 1)
+    return control_steps(poses.values, openings)[:count]
 
 
 class Timeline:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
-from vla_pruner_ros.robots.metaworld.metaworld_robot import ACTION_SCALE, RobotObservation
+from vla_pruner_ros.robots.chunk_execution import robot_action
 from vla_pruner_ros.robots.robot_for_task import make_robot
+from vla_pruner_ros.robots.robot_interface import RobotObservation
 from vla_pruner_ros.robots.tasks import get_task
 
-OPEN, CLOSED = -1.0, 1.0  # the simulator's own gripper action
+OPEN = 1.0  # the gripper at the start of an episode
 
 
 class World:
@@ -35,7 +36,7 @@ class World:
         self._image_size = image_size
         self._viewer_wanted = viewer
         self._viewer: Any = None
-        self._gripper = OPEN
+        self._opening = OPEN
         self.robot: Any = None
         self.episode = 0
         self.accepted = 0
@@ -63,7 +64,7 @@ class World:
         """
         self.prepare(task, seed)
         self.robot.reset(seed)
-        self._gripper = OPEN
+        self._opening = OPEN
         self.episode += 1
         self.accepted = 0
         self.refused.clear()
@@ -91,8 +92,8 @@ class World:
             opening: wanted gripper opening, 0 closed to 1 open; None = as before.
         """
         if opening is not None:
-            self._gripper = float(np.clip(CLOSED + opening * (OPEN - CLOSED), -1.0, 1.0))
-        self.robot.apply(np.append(np.asarray(motion) / ACTION_SCALE, self._gripper))
+            self._opening = opening
+        self.robot.apply(robot_action(motion, self._opening))
         if self._viewer is not None:
             self._viewer.sync()
 

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choice of the simulated robot that has a task; both robots have the same surface."""
-
-from vla_pruner_ros.robots.metaworld.metaworld_robot import SimulatedRobot
+"""Choice of the simulated robot that has a task."""
+from vla_pruner_ros.robots.metaworld.metaworld_robot import MetaworldRobot
+from vla_pruner_ros.robots.robot_interface import Robot
 from vla_pruner_ros.robots.tabletop.tabletop_robot import TabletopRobot
 from vla_pruner_ros.robots.tasks import get_task
-
-Robot = SimulatedRobot | TabletopRobot
 
 
 def make_robot(task: str, seed: int, image_size: int = 224) -> Robot:
@@ -17,4 +15,4 @@ def make_robot(task: str, seed: int, image_size: int = 224) -> Robot:
     """
     if get_task(task).scene == 'tabletop':
         return TabletopRobot(task, seed, image_size)
-    return SimulatedRobot(task, seed, image_size)
+    return MetaworldRobot(task, seed, image_size)

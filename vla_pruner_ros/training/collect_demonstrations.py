@@ -20,7 +20,8 @@ import time
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.robots.robot_for_task import make_robot, Robot
+from vla_pruner_ros.robots.robot_for_task import make_robot
+from vla_pruner_ros.robots.robot_interface import Robot
 from vla_pruner_ros.robots.tasks import TASKS
 from vla_pruner_ros.training.frame_labels import frame_labels
 

@@ -6,16 +6,18 @@ cut before layer 0, chosen from a full pass over the same frame.  The gate is pa
 least one task, tokens chosen by action attention keep at least twice the success of random ones,
 and the worst-chosen ones fail (at most a quarter of the unpruned success).
 """
-import argparse
 from collections.abc import Sequence
 import json
 from pathlib import Path
 from typing import Any
 
-from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, WEIGHTS_FOLDER
-from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
-from vla_pruner_ros.training.collect_demonstrations import FIRST_EVALUATION_SEED
-from vla_pruner_ros.training.success_rate import evaluate, versions
+from vla_pruner_ros.training.success_rate import (
+    common_parser,
+    evaluate,
+    tasks_of,
+    versions,
+    write_result,
+)
 
 GATE_MODES = ('full', 'action', 'random', 'worst')
 ADVANTAGE = 2.0  # action attention over random
@@ -54,23 +56,12 @@ def run_gate(weights: Path, tasks: Sequence[str], episodes: int, kept: Sequence[
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; exits with 1 when the gate is not passed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--weights', type=checkpoint_folder, default=WEIGHTS_FOLDER,
-                        help='name of a shipped policy, or a folder')
-    parser.add_argument('--tasks', nargs='+', help='default: all tasks of the weights')
-    parser.add_argument('--episodes', type=int, default=50)
-    parser.add_argument('--kept', nargs='+', type=float, default=[0.25])
+    parser = common_parser(__doc__.splitlines()[0], episodes=50)
     parser.add_argument('--horizon', type=int, default=4)
-    parser.add_argument('--first-seed', type=int, default=FIRST_EVALUATION_SEED)
-    parser.add_argument('--jobs', type=int, default=2)
-    parser.add_argument('--out', type=Path)
     given = parser.parse_args(arguments)
-    tasks = given.tasks or list(load_pocket(given.weights).config.instructions)
-    result = run_gate(given.weights, tasks, given.episodes, given.kept, given.horizon,
+    result = run_gate(given.weights, tasks_of(given), given.episodes, given.kept, given.horizon,
                       given.first_seed, given.jobs)
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + '\n')
+    write_result(result, given.out)
     raise SystemExit(0 if result['passed'] else 1)
 
 

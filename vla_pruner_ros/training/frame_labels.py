@@ -6,7 +6,7 @@ The same five arrays for both robots, so that data, losses and training know no 
 
 import numpy as np
 
-from vla_pruner_ros.robots.robot_for_task import Robot
+from vla_pruner_ros.robots.robot_interface import Robot
 
 MOST_OBJECTS = 5
 TARGETS, HAND, OBJECTS = slice(0, 2), 2, slice(3, 3 + MOST_OBJECTS)  # rows of ``points``

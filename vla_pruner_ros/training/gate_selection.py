@@ -5,12 +5,12 @@ The gate asks whether the policy can tell a good choice of visual tokens from a 
 scores come from a full pass over the SAME frame, which no real pruner has.  Real pruners live in
 ``core.pruners``.
 """
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from vla_pruner_ros.backends.pocket.pocket_model import PocketVLA
+from vla_pruner_ros.backends.shared.attention_rows import attention_rows
 from vla_pruner_ros.core.errors import ConfigError
 
 MODES = ('full', 'action', 'text', 'random', 'worst')
@@ -34,8 +34,9 @@ def visual_attention(model: PocketVLA, embeds: Tensor, rows: slice) -> Tensor:
     cos, sin = model.decoder.rotary(positions, x.dtype)
     for layer in model.decoder.layers:
         q, k, v = layer.self_attn.project(layer.input_layernorm(x), cos, sin)
-        weights = (q[:, :, rows] @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
-        total += weights[..., layout.start:layout.stop].mean(dim=(0, 1, 2))
+        weights = attention_rows(q[:, :, rows], k, q.shape[-1] ** -0.5,
+                                 slice(layout.start, layout.stop))
+        total += weights.mean(dim=(0, 1, 2))
         x = x + layer.self_attn.attend(q, k, v, None, False)
         x = x + layer.mlp(layer.post_attention_layernorm(x))
     return total / len(model.decoder.layers)

@@ -8,7 +8,6 @@ import argparse
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 import json
-import math
 import multiprocessing
 from pathlib import Path
 import platform
@@ -18,24 +17,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from vla_pruner_ros.backends.pocket.pocket_model import load_pocket, PocketVLA, WEIGHTS_FOLDER
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket, read_config
+from vla_pruner_ros.backends.pocket.pocket_model import PocketVLA
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.robots.robot_for_task import make_robot
+from vla_pruner_ros.robots.robot_interface import Robot
+from vla_pruner_ros.statistics.intervals import wilson
 from vla_pruner_ros.training.collect_demonstrations import FIRST_EVALUATION_SEED
 from vla_pruner_ros.training.gate_selection import choose, MODES
 
-
-def wilson(successes: int, episodes: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % Wilson score interval of a success rate."""
-    rate, scale = successes / episodes, 1 + z * z / episodes
-    centre = (rate + z * z / (2 * episodes)) / scale
-    spread = z / scale * math.sqrt(rate * (1 - rate) / episodes + z * z / (4 * episodes ** 2))
-    return round(max(0.0, centre - spread), 4), round(min(1.0, centre + spread), 4)
-
+Z95 = 1.96  # rounded, as in the recorded tables of the model cards
 
 @torch.no_grad()
-def predict(model: PocketVLA, robot: Any, text_ids: torch.Tensor, mode: str,
+def predict(model: PocketVLA, robot: Robot, text_ids: torch.Tensor, mode: str,
             kept: float, rng: np.random.Generator) -> np.ndarray:
     """One action chunk (8, 4), clipped to [-1, 1], for what the robot sees now."""
     seen = robot.observe()
@@ -48,16 +43,16 @@ def predict(model: PocketVLA, robot: Any, text_ids: torch.Tensor, mode: str,
     return model.head(model.decode(embeds, keep))[0].clamp(-1.0, 1.0).numpy()
 
 
-def run_episode(model: PocketVLA, robot: Any, seed: int, horizon: int,
-                mode: str = 'full', kept: float = 1.0) -> bool:
-    """One episode; True when the task was solved within its step limit.
+def solves_episode(model: PocketVLA, robot: Robot, seed: int, horizon: int,
+                   mode: str = 'full', kept: float = 1.0) -> bool:
+    """Drive one episode; True when the task was solved within its step limit.
 
     Args:
         model: the policy.
         robot: the robot; it is reset first.
         seed: placement of the objects, and of the random selection.
         horizon: actions executed of each chunk.
-        mode: token selection, see ``selection.choose``.
+        mode: token selection, see ``gate_selection.choose``.
         kept: share of the visual tokens that stays.
     """
     rng = np.random.default_rng(seed)
@@ -78,7 +73,7 @@ def run_part(job: dict[str, Any]) -> list[dict[str, Any]]:
     robot = make_robot(job['task'], job['seeds'][0], model.config.image_size)
     rows = []
     for seed in job['seeds']:
-        solved = run_episode(model, robot, seed, job['horizon'], job['mode'], job['kept'])
+        solved = solves_episode(model, robot, seed, job['horizon'], job['mode'], job['kept'])
         rows.append({'seed': seed, 'solved': bool(solved), 'steps': robot.step_count})
     robot.close()
     return rows
@@ -108,9 +103,10 @@ def evaluate(weights: Path, task: str, episodes: int, horizon: int = 4, mode: st
             results = list(pool.map(run_part, parts))
     rows = sorted((row for part in results for row in part), key=lambda row: row['seed'])
     solved = [row for row in rows if row['solved']]
+    interval = [round(end, 4) for end in wilson(len(solved), episodes, Z95)]
     return {'task': task, 'mode': mode, 'kept': kept, 'horizon': horizon,
             'first_seed': first_seed, 'episodes': episodes, 'successes': len(solved),
-            'rate': round(len(solved) / episodes, 4), 'interval': wilson(len(solved), episodes),
+            'rate': round(len(solved) / episodes, 4), 'interval': interval,
             'median_steps': float(np.median([row['steps'] for row in solved])) if solved else None,
             'failed_seeds': [row['seed'] for row in rows if not row['solved']],
             'seconds': round(time.time() - started, 1)}
@@ -123,32 +119,47 @@ def versions() -> dict[str, str]:
             **{name: version(name) for name in ('torch', 'mujoco', 'metaworld', 'numpy')}}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--weights', type=checkpoint_folder, default=WEIGHTS_FOLDER,
+def common_parser(description: str, episodes: int) -> argparse.ArgumentParser:
+    """Arguments of everything that runs episodes of given weights."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('--weights', type=checkpoint_folder, default=checkpoint_folder(''),
                         help='name of a shipped policy, or a folder')
     parser.add_argument('--tasks', nargs='+', help='default: all tasks of the weights')
-    parser.add_argument('--episodes', type=int, default=100)
-    parser.add_argument('--horizons', nargs='+', type=int, default=[4])
-    parser.add_argument('--modes', nargs='+', default=['full'], choices=MODES)
+    parser.add_argument('--episodes', type=int, default=episodes)
     parser.add_argument('--kept', nargs='+', type=float, default=[0.25])
     parser.add_argument('--first-seed', type=int, default=FIRST_EVALUATION_SEED)
     parser.add_argument('--jobs', type=int, default=2)
-    parser.add_argument('--out', type=Path, help='JSON file with all rows')
+    parser.add_argument('--out', type=Path, help='JSON file for the result')
+    return parser
+
+
+def tasks_of(given: argparse.Namespace) -> list[str]:
+    """The tasks that the command line names, or all of the weights."""
+    return given.tasks or list(read_config(given.weights).instructions)
+
+
+def write_result(result: dict[str, Any], path: Path | None) -> None:
+    """Write JSON where a path was given."""
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + '\n')
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = common_parser(__doc__.splitlines()[0], episodes=100)
+    parser.add_argument('--horizons', nargs='+', type=int, default=[4])
+    parser.add_argument('--modes', nargs='+', default=['full'], choices=MODES)
     given = parser.parse_args(arguments)
-    tasks = given.tasks or list(load_pocket(given.weights).config.instructions)
     rows = []
-    for task in tasks:
+    for task in tasks_of(given):
         for horizon in given.horizons:
             for mode in given.modes:
                 for kept in given.kept if mode != 'full' else [1.0]:
                     rows.append(evaluate(given.weights, task, given.episodes, horizon, mode, kept,
                                          given.first_seed, given.jobs))
                     print(json.dumps(rows[-1]), flush=True)
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps({'versions': versions(), 'rows': rows}, indent=1) + '\n')
+    write_result({'versions': versions(), 'rows': rows}, given.out)
 
 
 if __name__ == '__main__':

@@ -16,16 +16,11 @@ import time
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.pocket.pocket_model import (
-    load_pocket,
-    PocketConfig,
-    PocketVLA,
-    UNKNOWN,
-)
+from vla_pruner_ros.backends.pocket.pocket_files import load_pocket, save_pocket
+from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA, UNKNOWN
 from vla_pruner_ros.training.demonstration_dataset import Batch, Demonstrations
 from vla_pruner_ros.training.training_losses import (
     AuxiliaryHeads,
@@ -183,10 +178,8 @@ class Trainer:
         partial = self.folder / 'checkpoint.part'
         torch.save(state, partial)
         partial.replace(self.folder / 'checkpoint.pt')
-        save_file({name: value.half().contiguous() for name, value in self.average.items()},
-                  self.folder / 'pocket_vla.safetensors')
-        (self.folder / 'pocket_vla.json').write_text(
-            json.dumps(self.config.to_json(), indent=1) + '\n')
+        save_pocket(self.folder, self.config,
+                    {name: value.half() for name, value in self.average.items()})
         (self.folder / 'log.json').write_text(json.dumps(self.log, indent=1) + '\n')
 
     def start_from(self, folder: Path) -> None:

@@ -3,8 +3,6 @@
 import ast
 import importlib.util
 import json
-import os
-import runpy
 
 from paths import ROOT
 import pytest
@@ -26,16 +24,14 @@ def test_arguments_for_the_robot_are_parameters_of_its_table():
 
 # Not a skip: launch comes with a ROS installation only.
 if importlib.util.find_spec('launch_ros') is not None:
-    from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+    from launch.actions import IncludeLaunchDescription
     from launch.utilities import perform_substitutions
+    import launch_files
     from launch_ros.actions import Node
     from launch_ros.utilities import evaluate_parameters
 
-    from launch import LaunchContext
-
     @pytest.fixture(autouse=True)
     def two_policies(tmp_path, monkeypatch):
-        before = dict(os.environ)
         for name, tasks, cameras in (('metaworld', ['reach-v3', 'push-v3'], ['corner']),
                                      ('tabletop', ['touch-two'], ['front', 'wrist'])):
             folder = tmp_path / name
@@ -44,20 +40,12 @@ if importlib.util.find_spec('launch_ros') is not None:
                 {'instructions': dict.fromkeys(tasks, ''), 'cameras': cameras}))
         monkeypatch.setattr(shipped, 'FOLDERS', {name: tmp_path / name
                                                  for name in ('metaworld', 'tabletop')})
-        yield
-        os.environ.clear()
-        os.environ.update(before)
+        with launch_files.environment_kept():
+            yield
 
     def launched(**arguments):
         """Return (arguments of the policy's launch file, the robot's overrides)."""
-        context = LaunchContext()
-        context.launch_configurations.update(arguments)
-        description = runpy.run_path(str(LAUNCH))['generate_launch_description']()
-        [work] = [one for one in description.entities if isinstance(one, OpaqueFunction)]
-        for one in description.entities:
-            if isinstance(one, DeclareLaunchArgument):
-                one.visit(context)
-        actions = work.visit(context)
+        context, actions = launch_files.launched(LAUNCH, arguments)
         [include] = [one for one in actions if isinstance(one, IncludeLaunchDescription)]
         [robot] = [one for one in actions if isinstance(one, Node)]
         given = evaluate_parameters(context, robot._Node__parameters)

@@ -10,6 +10,7 @@ pruner.  With FiLM the towers are told the mean embedding of the prompt (its end
 before they look.
 """
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,10 +31,12 @@ from vla_pruner_ros.backends.openvla.oft_heads import ActionHead, head_sizes, Pr
 from vla_pruner_ros.backends.openvla.prismatic_backend import (
     DataSet,
     make_spec,
+    outline_of,
     PrismaticBackend,
     read_data_set,
 )
 from vla_pruner_ros.backends.openvla.prismatic_model import join, OpenVlaModel
+from vla_pruner_ros.backends.policy_outline import PolicyOutline
 from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.backends.shared.stage_clock import StageClock
@@ -84,19 +87,7 @@ class OftBackend(PrismaticBackend):
             ConfigError: no such checkpoint, a file it lacks, statistics not chosen.
             BackendError: it does not fit the model or the memory.
         """
-        checkpoint = read_checkpoint(resolve_checkpoint(parameters.checkpoint,
-                                                        parameters.revision))
-        data = read_data_set(checkpoint, parameters, EPSILON)
-        width = decoder_config(checkpoint.config).hidden_size
-        dimensions, blocks = head_sizes(
-            read_component(component_path(checkpoint, 'action_head'), shapes_only=True), width)
-        if dimensions != data.action.dimensions:
-            raise ConfigError(f'the action head gives {dimensions} values, the statistics of '
-                              f'{data.key!r} have {data.action.dimensions}; set another '
-                              'unnorm_key')
-        with torch.device('meta'):
-            head = ActionHead(width, dimensions, blocks)
-        projector, bounds = _proprioception(checkpoint, parameters, data, width)
+        checkpoint, data, head, projector, bounds = _read(parameters)
         extra = [head, *([projector] if projector else [])]
         beside = sum(one.numel() for part in extra for one in part.parameters())
         loaded = load_model(checkpoint, False, device, parameters,
@@ -110,6 +101,11 @@ class OftBackend(PrismaticBackend):
         backend = cls(checkpoint, loaded.model, head, proprio, data, parameters)
         backend.memory = loaded.memory(*extra)
         return backend
+
+    @classmethod
+    def outline(cls, parameters: Parameters) -> PolicyOutline:
+        """What the checkpoint says without being loaded; raises as loading does."""
+        return outline_of(_read(parameters).checkpoint, lm_head=False)
 
     @torch.inference_mode()
     def predict_action_chunk(self, observation: Observation,
@@ -187,6 +183,31 @@ class OftBackend(PrismaticBackend):
 
 def _end(words: Tensor) -> Tensor:
     return words.new_full((1, 1), END_TOKEN)
+
+
+class _Files(NamedTuple):
+    """What the files say, and the small networks beside the model, without memory."""
+
+    checkpoint: Checkpoint
+    data: DataSet
+    head: ActionHead
+    projector: ProprioProjector | None
+    bounds: Bounds | None
+
+
+def _read(parameters: Parameters) -> _Files:
+    """Look at the files that ``parameters`` names, without reading a tensor."""
+    checkpoint = read_checkpoint(resolve_checkpoint(parameters.checkpoint, parameters.revision))
+    data = read_data_set(checkpoint, parameters, EPSILON)
+    width = decoder_config(checkpoint.config).hidden_size
+    dimensions, blocks = head_sizes(
+        read_component(component_path(checkpoint, 'action_head'), shapes_only=True), width)
+    if dimensions != data.action.dimensions:
+        raise ConfigError(f'the action head gives {dimensions} values, the statistics of '
+                          f'{data.key!r} have {data.action.dimensions}; set another unnorm_key')
+    with torch.device('meta'):
+        head = ActionHead(width, dimensions, blocks)
+    return _Files(checkpoint, data, head, *_proprioception(checkpoint, parameters, data, width))
 
 
 def _proprioception(checkpoint: Checkpoint, parameters: Parameters, data: DataSet, width: int

@@ -21,10 +21,12 @@ from vla_pruner_ros.backends.openvla.hub_download import resolve_checkpoint
 from vla_pruner_ros.backends.openvla.prismatic_backend import (
     DataSet,
     make_spec,
+    outline_of,
     PrismaticBackend,
     read_data_set,
 )
 from vla_pruner_ros.backends.openvla.prismatic_model import join, OpenVlaModel
+from vla_pruner_ros.backends.policy_outline import PolicyOutline
 from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.backends.shared.stage_clock import StageClock
@@ -60,17 +62,17 @@ class OpenVlaBackend(PrismaticBackend):
             ConfigError: no such checkpoint, an option it does not have, statistics not chosen.
             BackendError: it does not fit the model or the memory.
         """
-        checkpoint = read_checkpoint(resolve_checkpoint(parameters.checkpoint,
-                                                        parameters.revision))
-        if checkpoint.is_oft:
-            raise ConfigError(f'{checkpoint.folder} is an OpenVLA-OFT checkpoint (it has '
-                              f'{", ".join(one.name for one in checkpoint.components.values())}); '
-                              "set backend to 'openvla_oft'")
-        data = read_data_set(checkpoint, parameters, epsilon=0.0)
+        checkpoint, data = _read(parameters)
         loaded = load_model(checkpoint, True, device, parameters)
         backend = cls(checkpoint, loaded.model, data, parameters)
         backend.memory = loaded.memory()
         return backend
+
+    @classmethod
+    def outline(cls, parameters: Parameters) -> PolicyOutline:
+        """What the checkpoint says without being loaded; raises as loading does."""
+        checkpoint, _ = _read(parameters)
+        return outline_of(checkpoint, lm_head=True)
 
     @torch.inference_mode()
     def predict_action_chunk(self, observation: Observation,
@@ -124,3 +126,13 @@ class OpenVlaBackend(PrismaticBackend):
             if len(chosen) == count:
                 return chosen
             hidden = run.decode(self.model.embed(best.view(1, 1)))
+
+
+def _read(parameters: Parameters) -> tuple[Checkpoint, DataSet]:
+    """Look at the files that ``parameters`` names, without reading a tensor."""
+    checkpoint = read_checkpoint(resolve_checkpoint(parameters.checkpoint, parameters.revision))
+    if checkpoint.is_oft:
+        raise ConfigError(f'{checkpoint.folder} is an OpenVLA-OFT checkpoint (it has '
+                          f'{", ".join(one.name for one in checkpoint.components.values())}); '
+                          "set backend to 'openvla_oft'")
+    return checkpoint, read_data_set(checkpoint, parameters, epsilon=0.0)

@@ -15,6 +15,7 @@ from vla_pruner_ros.backends.openvla.action_unnormalization import (
 )
 from vla_pruner_ros.backends.openvla.checkpoint_files import read_json
 from vla_pruner_ros.backends.openvla.checkpoint_loading import (
+    build,
     Checkpoint,
     PROCESSOR_NAME,
     TOKENIZER_NAME,
@@ -29,6 +30,7 @@ from vla_pruner_ros.backends.openvla.dataset_facts import (
 from vla_pruner_ros.backends.openvla.image_preprocessing import ImageTransform, read_transform
 from vla_pruner_ros.backends.openvla.prismatic_model import ModelShape, OpenVlaModel
 from vla_pruner_ros.backends.openvla.prompt_tokens import Prompt, QUESTION, V01_QUESTION
+from vla_pruner_ros.backends.policy_outline import PolicyOutline
 from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.errors import InputError
@@ -78,6 +80,21 @@ def read_data_set(checkpoint: Checkpoint, parameters: Parameters, epsilon: float
     if not known.joints:
         scale[:3], scale[3:6] = known.metres, known.radians
     return DataSet(key, known, action, scale, block)
+
+
+def outline_of(checkpoint: Checkpoint, lm_head: bool) -> PolicyOutline:
+    """What a checkpoint says without being loaded; nothing says which tasks it knows.
+
+    Args:
+        checkpoint: from ``read_checkpoint``.
+        lm_head: the policy uses the output layer.
+
+    Raises:
+        ConfigError: a configuration that is not read.
+        BackendError: tensors are missing, misshaped or unexpected; each is named.
+    """
+    model, _ = build(checkpoint, lm_head, shapes_only=True)
+    return PolicyOutline(model.shape.towers[0].grid ** 2)
 
 
 def make_spec(name: str, data: DataSet, shape: ModelShape, parameters: Parameters, images: int,

@@ -6,7 +6,6 @@ transforms mirror each other: ``_state`` and the model's state normalisation on 
 ``action_scale`` on the way out.
 """
 from dataclasses import replace
-import json
 from pathlib import Path
 import re
 
@@ -14,20 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA
+from vla_pruner_ros.backends.pocket.pocket_files import check_pocket, load_pocket
+from vla_pruner_ros.backends.pocket.pocket_model import PocketVLA
+from vla_pruner_ros.backends.policy_outline import PolicyOutline
 from vla_pruner_ros.backends.shared.row_removal import PrunedPass
-from vla_pruner_ros.backends.shared.safetensors_loading import load_safetensors
 from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.backends.shared.stage_clock import StageClock
+from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
-from vla_pruner_ros.core.errors import ConfigError, InputError, MissingDependencyError
+from vla_pruner_ros.core.errors import InputError, MissingDependencyError
 from vla_pruner_ros.core.flops import decoder_flops
+from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import CameraSpec, Observation, PolicySpec
-
-#: Where the weights live that are used when no checkpoint is named.
-SHIPPED = Path(__file__).parent / 'weights' / 'metaworld'
-WEIGHTS_NAME, CONFIG_NAME = 'pocket_vla.safetensors', 'pocket_vla.json'
 
 
 class PocketBackend(Backend):
@@ -57,25 +55,19 @@ class PocketBackend(Backend):
 
     @classmethod
     def load(cls, checkpoint: Path | None, device: torch.device) -> 'PocketBackend':
-        """Load ``pocket_vla.json`` and ``pocket_vla.safetensors`` from a directory.
+        """Load from a directory; None = the default of the shipped policies.
 
         Raises:
             ConfigError: a file is missing, or the JSON is not a PocketVLA configuration.
             BackendError: the weights do not fit; every wrong tensor is named.
         """
-        folder = SHIPPED if checkpoint is None else checkpoint
-        path = folder / CONFIG_NAME
-        try:
-            values = json.loads(path.read_text())
-        except OSError as error:
-            raise ConfigError(f'no policy configuration at {path}') from error
-        except ValueError as error:
-            raise ConfigError(f'{path} is not valid JSON: {error}') from error
-        if not isinstance(values, dict):
-            raise ConfigError(f'{path} must hold a JSON object')
-        model = PocketVLA(PocketConfig.from_json(values))
-        load_safetensors(model, folder / WEIGHTS_NAME)
-        return cls(model, device)
+        return cls(load_pocket(checkpoint), device)
+
+    @classmethod
+    def outline(cls, parameters: Parameters) -> PolicyOutline:
+        """What the files say; raises as loading does, except for weights that are not finite."""
+        config = check_pocket(checkpoint_folder(parameters.checkpoint))
+        return PolicyOutline(config.grid ** 2, tuple(config.instructions))
 
     @torch.inference_mode()
     def predict_action_chunk(self, observation: Observation,

@@ -13,9 +13,7 @@ This file does not know pruners, caches or the simulator.
 """
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-import json
 import math
-from pathlib import Path
 import re
 from typing import Any
 
@@ -23,12 +21,10 @@ import torch
 from torch import nn, Tensor
 
 from vla_pruner_ros.backends.shared.decoder import Decoder, DecoderConfig, RMSNorm
-from vla_pruner_ros.backends.shared.safetensors_loading import load_safetensors
 from vla_pruner_ros.core.errors import ConfigError, InputError
 from vla_pruner_ros.core.types import VisualLayout
 
 UNKNOWN = '<unk>'
-WEIGHTS_FOLDER = Path(__file__).parent / 'weights' / 'metaworld'
 
 
 @dataclass(frozen=True)
@@ -261,20 +257,3 @@ class PocketVLA(nn.Module):
         """Action chunk (B, 8, 4), normalised (multiply with ``config.action_scale``)."""
         embeds, _, _, _ = self.assemble(self.encode_image(image), text_ids, state)
         return self.head(self.decode(embeds, keep))
-
-
-def load_pocket(folder: Path = WEIGHTS_FOLDER) -> PocketVLA:
-    """Load ``pocket_vla.json`` and ``pocket_vla.safetensors`` from ``folder``.
-
-    Raises:
-        ConfigError: a file is missing, or the configuration is not one of PocketVLA.
-        BackendError: the weights do not fit; every wrong tensor is named.
-    """
-    description = Path(folder) / 'pocket_vla.json'
-    try:
-        values = json.loads(description.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f'no readable policy configuration at {description}: {error}') from error
-    model = PocketVLA(PocketConfig.from_json(values))
-    load_safetensors(model, Path(folder) / 'pocket_vla.safetensors')
-    return model.eval()

@@ -4,11 +4,13 @@
 The file is memory-mapped and each tensor is copied (and cast) straight into its parameter, so
 there is never a second copy of all weights in memory.
 """
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import nn, Tensor
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 
@@ -19,6 +21,16 @@ LISTED = 8
 def _named(kind: str, names: Sequence[str]) -> str:
     more = f' and {len(names) - LISTED} more' if len(names) > LISTED else ''
     return f'{kind}: {", ".join(names[:LISTED])}{more}'
+
+
+def check_safetensors(model: nn.Module, path: Path) -> None:
+    """Compare names and shapes only; the model may be on the meta device.
+
+    Raises:
+        As ``load_safetensors``, except for values that are not finite.
+    """
+    with _opened(path) as stored:
+        _check_fit(model.state_dict(), stored, path.name)
 
 
 def load_safetensors(model: nn.Module, path: Path) -> None:
@@ -33,39 +45,48 @@ def load_safetensors(model: nn.Module, path: Path) -> None:
         BackendError: not a safetensors file, or tensors are missing, misshaped, unexpected or hold
             values that are not finite; the message names each.
     """
+    wanted = model.state_dict()
+    with _opened(path) as stored:
+        _check_fit(wanted, stored, path.name)
+        broken = []
+        with torch.no_grad():
+            for name, target in wanted.items():
+                target.copy_(stored.get_tensor(name))
+                if target.is_floating_point() and not bool(torch.isfinite(target).all()):
+                    broken.append(name)
+        if broken:
+            raise BackendError(f'{path.name} holds values that are not finite; '
+                               + _named('tensors', broken))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import safe_open, SafetensorError
     if not path.is_file():
         raise ConfigError(f'no weights at {path}')
-    wanted = model.state_dict()
     try:
         with safe_open(str(path), framework='pt') as stored:
-            names = set(stored.keys())
-            shapes = {name: tuple(stored.get_slice(name).get_shape())
-                      for name in names & set(wanted)}
-            problems: list[str] = []
-            missing = sorted(set(wanted) - names)
-            if missing:
-                problems.append(_named('missing', missing))
-            misshaped = [f'{name} is {shapes[name]} instead of {tuple(wanted[name].shape)}'
-                         for name in sorted(shapes) if shapes[name] != tuple(wanted[name].shape)]
-            if misshaped:
-                problems.append(_named('misshaped', misshaped))
-            extra = sorted(names - set(wanted))
-            if extra:
-                problems.append(_named('unexpected', extra))
-            if problems:
-                raise BackendError(f'{path.name} does not fit the model; ' + '; '.join(problems))
-            broken = []
-            with torch.no_grad():
-                for name, target in wanted.items():
-                    target.copy_(stored.get_tensor(name))
-                    if target.is_floating_point() and not bool(torch.isfinite(target).all()):
-                        broken.append(name)
-            if broken:
-                raise BackendError(f'{path.name} holds values that are not finite; '
-                                   + _named('tensors', broken))
+            yield stored
     except (SafetensorError, OSError) as error:
         raise BackendError(f'{path} is not a readable safetensors file: {error}') from error
+
+
+def _check_fit(wanted: Mapping[str, Tensor], stored: Any, file: str) -> None:
+    names = set(stored.keys())
+    shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in names & set(wanted)}
+    problems: list[str] = []
+    missing = sorted(set(wanted) - names)
+    if missing:
+        problems.append(_named('missing', missing))
+    misshaped = [f'{name} is {shapes[name]} instead of {tuple(wanted[name].shape)}'
+                 for name in sorted(shapes) if shapes[name] != tuple(wanted[name].shape)]
+    if misshaped:
+        problems.append(_named('misshaped', misshaped))
+    extra = sorted(names - set(wanted))
+    if extra:
+        problems.append(_named('unexpected', extra))
+    if problems:
+        raise BackendError(f'{file} does not fit the model; ' + '; '.join(problems))
 
 
 def torch_device(name: str) -> torch.device:

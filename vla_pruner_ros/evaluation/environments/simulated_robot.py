@@ -12,12 +12,12 @@ from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.evaluation.environments.environment_interface import Environment
 from vla_pruner_ros.robots.camera_topics import check_cameras
+from vla_pruner_ros.robots.chunk_execution import control_steps, robot_action
 from vla_pruner_ros.robots.robot_for_task import make_robot
 from vla_pruner_ros.robots.tasks import get_task
 from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand
 
 MOST_ROBOTS = 10  # all tasks of a scene
-OPEN, CLOSED = -1.0, 1.0  # the simulator's own gripper action
 
 
 class Simulation(Environment):
@@ -72,15 +72,11 @@ class Simulation(Environment):
         """(N, 4) metres of x, y, z and the gripper opening, 0 closed to 1 open."""
         if not isinstance(command, EndEffectorCommand):
             raise ConfigError('the simulated robot accepts end-effector commands only')
-        moves = np.diff(command.poses[:, :3], axis=0)
-        opening = np.ones(len(moves)) if command.gripper is None else command.gripper[1:]
-        return np.column_stack([moves, opening])
+        return control_steps(command.poses[:, :3], command.gripper)
 
     def execute(self, row: np.ndarray) -> None:
         """Execute one control step; more than the robot's largest step is clipped."""
-        from vla_pruner_ros.robots.metaworld.metaworld_robot import ACTION_SCALE
-        gripper = np.clip(CLOSED + row[3] * (OPEN - CLOSED), -1.0, 1.0)
-        self._robot.apply(np.append(row[:3] / ACTION_SCALE, gripper))
+        self._robot.apply(robot_action(row[:3], row[3]))
 
     @property
     def position(self) -> np.ndarray:

@@ -20,7 +20,7 @@ from vla_pruner_ros.evaluation.plan.method_variants import (
     Variant,
 )
 from vla_pruner_ros.evaluation.report.evaluation_summary import PATH, Results
-from vla_pruner_ros.evaluation.statistics.policy_blocks import Blocks
+from vla_pruner_ros.statistics.policy_blocks import Blocks
 
 HOLDS, FAILS = 'holds', 'does not hold'
 UNDECIDED, UNTESTED = 'undecided', 'not tested'

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vla_pruner_ros.backends.policy_outline import policy_outline
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation.environments.environment_interface import environment_class
@@ -62,21 +63,22 @@ def make_work(options: argparse.Namespace, parameters: Parameters) -> Work:
     """What the command line asks for.
 
     Raises:
-        ConfigError: an argument is unusable, or a policy cannot be loaded or does not fit.
+        ConfigError: an argument is unusable, or a policy's files cannot be used or do not fit.
     """
     for name, value in {**(QUICK if options.quick else {}),
                         **(SWEEP if options.sweep_reuse else {})}.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     environment = environment_class(options.env)
-    # Before the policies, because loading a large one takes minutes.
+    # Before the policies, because one may have to be downloaded.
     named = environment.expand(words(options.tasks)) if options.tasks else ()
-    loaded = [_load(one) for one in each_policy(options, parameters)]
-    tokens, known = loaded[0]
-    if any(one[0] != tokens for one in loaded):
+    outlines = [policy_outline(one) for one in each_policy(options, parameters)]
+    tokens, known = outlines[0].tokens_per_image, outlines[0].tasks
+    if any(one.tokens_per_image != tokens for one in outlines):
+        counts = ', '.join(str(one.tokens_per_image) for one in outlines)
         raise ConfigError('the policies have different numbers of visual tokens per image '
-                          f'({", ".join(str(one[0]) for one in loaded)}); evaluate them apart')
-    if not options.tasks and any(set(one[1]) != set(known) for one in loaded):
+                          f'({counts}); evaluate them apart')
+    if not options.tasks and any(set(one.tasks) != set(known) for one in outlines):
         raise ConfigError('the policies were trained on different tasks; name those to run with '
                           '--tasks')
     if not options.tasks and not known:
@@ -105,16 +107,6 @@ def make_work(options: argparse.Namespace, parameters: Parameters) -> Work:
 def each_policy(options: argparse.Namespace, parameters: Parameters) -> list[Parameters]:
     """The run's parameters with every ``--checkpoint``, or as they are."""
     return [parameters.changed({'checkpoint': one}) for one in options.checkpoint] or [parameters]
-
-
-def _load(parameters: Parameters) -> tuple[int, tuple[str, ...]]:
-    """Visual tokens per image and trained tasks (may be none) of a policy."""
-    from vla_pruner_ros.backends import load_backend
-    backend = load_backend(parameters)
-    config = getattr(getattr(backend, 'model', None), 'config', None)
-    found = backend.spec.tokens_per_image, tuple(getattr(config, 'instructions', ()))
-    backend.close()
-    return found
 
 
 def short_names(checkpoints: Sequence[str]) -> list[str]:

@@ -6,28 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from vla_pruner_ros.core.errors import MissingDependencyError
 from vla_pruner_ros.evaluation.plan.method_variants import UNPRUNED
+from vla_pruner_ros.runtime.headless_pyplot import pyplot
 
 MARKERS = 'sD^vPX*'  # of methods that ran at a single budget, which get no line
 STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
 Variant = dict[str, Any]
-
-
-def pyplot() -> Any:
-    """Matplotlib without a display.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingDependencyError('plots need matplotlib: pip install matplotlib (or leave '
-                                     'them out with --no-plots)') from error
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
-    return plt
 
 
 def plot_all(report: dict[str, Any], folder: Path) -> list[Path]:

@@ -15,8 +15,8 @@ import numpy as np
 from vla_pruner_ros.evaluation.plan.episode_plan import Plan
 from vla_pruner_ros.evaluation.plan.method_variants import UNPRUNED, Variant
 from vla_pruner_ros.evaluation.running.hand_paths import deviation, unpack
-from vla_pruner_ros.evaluation.statistics.intervals import holm
-from vla_pruner_ros.evaluation.statistics.policy_blocks import Blocks, over_policies, rate_interval
+from vla_pruner_ros.statistics.intervals import holm
+from vla_pruner_ros.statistics.policy_blocks import Blocks, over_policies, rate_interval
 
 PATH = 'path_deviation'  # measure: metres from the unpruned path, mean of an episode
 Row = dict[str, Any]

@@ -6,6 +6,7 @@ depth along a viewing ray changes the target position least.
 """
 import numpy as np
 
+CAMERA = 'corner'  # its name
 CAMERA_LOOKAT = (0.0, 0.75, 0.13)  # metres, middle of the work space
 CAMERA_DISTANCE = 1.0  # metres
 CAMERA_AZIMUTH = -65.0  # degrees

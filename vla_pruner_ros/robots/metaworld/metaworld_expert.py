@@ -2,17 +2,17 @@
 """Scripted experts: Meta-World's own policies, asked at 80 Hz, labelled at 20 Hz.
 
 The expert sees privileged state (object and goal positions), never pixels.  One control step is
-four Meta-World steps; the expert is asked before each of the four, and the label of the control
-step is the mean of the four clipped answers.  That mean moves the hand target exactly as far as
-the four single actions, so a policy that repeats the label four times follows the same path.
+four Meta-World steps; the robot's ``demonstrate`` asks the expert before each of the four, and the
+label of the control step is the mean of the four clipped answers.  That mean moves the hand target
+exactly as far as the four single actions, so a policy that repeats the label four times follows
+the same path.
 """
 from typing import Any
 
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.robots.metaworld.metaworld_robot import SimulatedRobot
-from vla_pruner_ros.robots.tasks import get_task, SUBSTEPS
+from vla_pruner_ros.robots.tasks import get_task
 
 
 class ReachExpert:
@@ -50,25 +50,3 @@ def expert_substep(expert: Any, raw: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():  # the experts warn whenever they saturate, which is often
         warnings.simplefilter('ignore')
         return np.clip(np.asarray(expert.get_action(raw), dtype=np.float64), -1.0, 1.0)
-
-
-def expert_control_step(robot: SimulatedRobot, expert: Any,
-                        noise: np.ndarray) -> np.ndarray:
-    """Drive the robot for one control step with expert plus noise; return the clean label.
-
-    Args:
-        robot: the robot; it moves.
-        expert: from ``make_expert``.
-        noise: (4,) added to each executed action (noise injection as in DART: the label stays the
-            expert's answer at the state that the noise led to).
-
-    Returns:
-        (4,) float32 mean of the four clean expert actions.
-    """
-    label = np.zeros(4)
-    for _ in range(SUBSTEPS):
-        action = expert_substep(expert, robot.raw)
-        label += action / SUBSTEPS
-        robot.substep(np.clip(action + noise, -1.0, 1.0))
-    robot.finish_control_step()
-    return label.astype(np.float32)

@@ -1,115 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated robot: a Sawyer arm in MuJoCo (Meta-World), stepped at 20 Hz.
+"""The Meta-World robot: a Sawyer arm in MuJoCo, stepped at 20 Hz.
 
 One ``apply`` is one control step of 50 ms: the same action for four Meta-World steps of 12.5 ms.
 This file knows no policy and no ROS.  An OpenGL context belongs to the thread that made
 it: call ``observe`` always from the same thread (the first call makes the context).
 """
 import atexit
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, UnsafeActionError
+from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.robots import offscreen_rendering as graphics
 from vla_pruner_ros.robots.metaworld import metaworld_camera as geometry
+from vla_pruner_ros.robots.metaworld.metaworld_camera import CAMERA
+from vla_pruner_ros.robots.metaworld.metaworld_expert import expert_substep, make_expert
+from vla_pruner_ros.robots.robot_interface import (
+    check_not_over,
+    checked_action,
+    checked_image_size,
+    checked_seed,
+    Privileged,
+    RobotObservation,
+    StepResult,
+)
 from vla_pruner_ros.robots.tasks import get_task, SUBSTEPS, Task
 
-CAMERA = 'corner'
 ARM_JOINTS = tuple(f'right_j{i}' for i in range(7))
 FINGER_JOINTS = ('r_close', 'l_close')
-ACTION_SCALE = 0.01 * SUBSTEPS  # metres the hand target moves per control step at action 1
 GOAL_IS_TARGET = ('reach-v3',)  # elsewhere the object is what the hand must find
 GOAL_IS_SECOND = ('push-v3',)  # the hand must find the object, then the goal
 
 
-@dataclass(frozen=True)
-class RobotObservation:
-    """What the robot's sensors say at one instant.
-
-    Attributes:
-        images: camera name -> RGB image (H, W, 3) uint8.
-        ee_position: hand position (3,) in metres, world frame.
-        gripper_opening: distance of the fingers as a share of 0.1 m, 0 closed to 1 open.
-        joint_names: seven arm joints, then two finger joints.
-        joint_positions: (9,) radians for the arm, metres for the fingers.
-        time: simulated seconds since the reset.
-    """
-
-    images: dict[str, np.ndarray]
-    ee_position: np.ndarray
-    gripper_opening: float
-    joint_names: tuple[str, ...]
-    joint_positions: np.ndarray
-    time: float
-
-    @property
-    def state(self) -> np.ndarray:
-        """Proprioception of the shipped policy (4,): hand position and gripper opening."""
-        return np.append(self.ee_position, self.gripper_opening).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """Outcome of one control step.
-
-    Attributes:
-        success: the task has been solved in this episode (stays true until the reset).
-        step: control steps since the reset.
-        truncated: the task's step limit is reached; only ``reset`` is accepted now.
-    """
-
-    success: bool
-    step: int
-    truncated: bool
-
-
-@dataclass(frozen=True)
-class Privileged:
-    """What only experts and training labels may know of an instant.
-
-    Attributes:
-        targets: (2, 3) metres, what the hand must find now and next (both the same where there is
-            only one).
-        objects: (M, 3) metres, centres of all objects.
-        colours: (M,) class of each object's colour as now seen, -1 where unknown.
-        shapes: (M,) class of each object's shape, -1 where unknown.
-        held: the named object is between the closed fingers (always False where no expert asks).
-    """
-
-    targets: np.ndarray
-    objects: np.ndarray
-    colours: np.ndarray
-    shapes: np.ndarray
-    held: bool = False
-
-
-def checked_seed(seed: int) -> int:
-    """The seed of an episode as an int.
-
-    Raises:
-        ConfigError: it is not an integer in 0..2**31-1.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) \
-            or not 0 <= seed < 2**31:
-        raise ConfigError(f'seed must be an integer in 0..2**31-1, got {seed!r}')
-    return int(seed)
-
-
-def checked_action(action: np.ndarray) -> np.ndarray:
-    """An action (4,) as float64, clipped to [-1, 1].
-
-    Raises:
-        UnsafeActionError: wrong shape, or not finite.
-    """
-    values = np.asarray(action, dtype=np.float64)
-    if values.shape != (4,) or not np.isfinite(values).all():
-        raise UnsafeActionError(f'action must be 4 finite numbers, got {values!r}')
-    return np.clip(values, -1.0, 1.0)
-
-
-class SimulatedRobot:
+class MetaworldRobot:
     """A Sawyer arm, its table and one task's objects.
 
     Args:
@@ -125,9 +48,7 @@ class SimulatedRobot:
 
     def __init__(self, task: str, seed: int = 0, image_size: int = 224):
         self.task: Task = get_task(task)
-        if not 16 <= int(image_size) <= 2048:
-            raise ConfigError(f'image_size must be 16..2048 pixels, got {image_size!r}')
-        self.image_size = int(image_size)
+        self.image_size = checked_image_size(image_size)
         self.env = _make_environment(task)
         self.joint_names = ARM_JOINTS + FINGER_JOINTS
         model = self.env.model
@@ -194,9 +115,7 @@ class SimulatedRobot:
 
     def apply_substeps(self, actions: np.ndarray) -> StepResult:
         """Execute one control step given as its four 12.5 ms actions (4, 4)."""
-        if self.truncated:
-            raise ConfigError(
-                f'the episode is over after {self.step_count} control steps: call reset(seed)')
+        check_not_over(self.truncated, self.step_count)
         for action in actions:
             self.substep(action)
         return self.finish_control_step()
@@ -225,14 +144,26 @@ class SimulatedRobot:
         return Privileged(targets, targets, unknown, unknown)
 
     def demonstrate(self, noise: np.ndarray) -> np.ndarray:
-        """Execute one step of the expert plus ``noise`` (4,); return the clean label (4,)."""
-        from vla_pruner_ros.robots.metaworld.metaworld_expert import (
-            expert_control_step,
-            make_expert,
-        )
+        """Execute one step of the expert plus ``noise``; return the clean label.
+
+        The expert is asked before each of the four actions.  Noise is injected as in DART: the
+        label stays the expert's answer at the state that the noise led to.
+
+        Args:
+            noise: (4,) added to each executed action.
+
+        Returns:
+            (4,) float32 mean of the four clean expert actions.
+        """
         if self._expert is None:
             self._expert = make_expert(self.task.name)
-        return expert_control_step(self, self._expert, noise)
+        label = np.zeros(4)
+        for _ in range(SUBSTEPS):
+            action = expert_substep(self._expert, self.raw)
+            label += action / SUBSTEPS
+            self.substep(np.clip(action + noise, -1.0, 1.0))
+        self.finish_control_step()
+        return label.astype(np.float32)
 
     def observe(self) -> RobotObservation:
         """Read the camera, the joints and the hand."""

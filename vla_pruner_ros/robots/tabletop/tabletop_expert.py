@@ -5,14 +5,9 @@ Every expert reads its stage from the state (hand, gripper, objects), never from
 answer is a right label at any state that noise may lead to.  All are proportional: a share of the
 error per control step, at most ``MAX_SPEED``, and they come from above.
 """
-import argparse
-from collections.abc import Sequence
-
 import numpy as np
 
-from vla_pruner_ros.robots.metaworld.metaworld_robot import Privileged
-from vla_pruner_ros.robots.tabletop.tabletop_robot import ACTION_SCALE, TabletopRobot
-from vla_pruner_ros.robots.tasks import TABLETOP_TASKS
+from vla_pruner_ros.robots.robot_interface import ACTION_SCALE, Privileged
 
 GAIN = 0.3  # share of the error that one control step removes
 FOLLOW_GAIN = 0.5  # staying with a ball under noise needs a firmer hand
@@ -24,7 +19,6 @@ CARRY_HEIGHT = 0.14  # metres
 LIFTED_HEIGHT = 0.13  # metres
 GRASP_ERROR = 0.020  # metres between finger tips and cube at which the fingers close, while the
 # hand still comes nearer: an imitator that stops a little short of the cube closes as well
-NOISE = {'pick-colour': 0.15, 'place-bowl': 0.15}  # of the action range, others 0.3
 
 
 def _towards(hand: np.ndarray, target: np.ndarray, hover: float, tolerance: float,
@@ -76,40 +70,3 @@ def expert_action(task: str, hand: np.ndarray, seen: Privileged) -> np.ndarray:
         action = _towards(hand, seen.targets[0], HOVER, 0.012, -1.0, gain)
     clipped: np.ndarray = np.clip(action, -1.0, 1.0)
     return clipped
-
-
-def run_expert(robot: TabletopRobot, seed: int, noise: float) -> str:
-    """One episode; ``success``, ``failed`` (a wrong object) or ``late``."""
-    robot.reset(seed)
-    rng = np.random.default_rng(seed)
-    while not (robot.success or robot.truncated):
-        robot.apply(robot.expert_action() + noise * rng.standard_normal(4))
-    return 'success' if robot.success else 'failed' if robot.judge.failed else 'late'
-
-
-def main(arguments: Sequence[str] = ()) -> None:
-    """Print every task's success without and with noise on the executed actions."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument('--tasks', nargs='+', default=list(TABLETOP_TASKS),
-                        choices=list(TABLETOP_TASKS))
-    parser.add_argument('--seeds', type=int, default=50)
-    options = parser.parse_args(list(arguments) or None)
-    print('task            limit  clean: success failed late steps  noisy: success failed late')
-    for task in options.tasks:
-        robot = TabletopRobot(task, 0)
-        columns = []
-        for noise in (0.0, NOISE.get(task, 0.3)):
-            steps, ends = [], []
-            for seed in range(options.seeds):
-                ends.append(run_expert(robot, seed, noise))
-                steps.append(robot.step_count)
-            columns.append([100 * ends.count(end) / len(ends)
-                            for end in ('success', 'failed', 'late')] + [np.mean(steps)])
-        clean, noisy = columns
-        print(f'{task:15s} {robot.task.step_limit:6d} {clean[0]:14.0f} {clean[1]:6.0f} '
-              f'{clean[2]:4.0f} {clean[3]:5.1f} {noisy[0]:14.0f} {noisy[1]:6.0f} '
-              f'{noisy[2]:4.0f} {noisy[3]:5.1f}', flush=True)
-
-
-if __name__ == '__main__':
-    main()

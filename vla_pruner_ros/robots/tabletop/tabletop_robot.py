@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tabletop robot: an arm with a front and a wrist camera in MuJoCo, stepped at 20 Hz.
 
-It has the surface of ``metaworld_robot.SimulatedRobot``.  One ``apply`` is one control step of
-50 ms in which the hand's target moves in a straight line; the joints follow it by position servos.
-This file knows no policy and no ROS.  An OpenGL context belongs to the thread that made it: call
-``observe`` always from the same thread (the first call makes the context).
+One ``apply`` is one control step of 50 ms in which the hand's target moves in a straight line; the
+joints follow it by position servos.  This file knows no policy and no ROS.  An OpenGL context
+belongs to the thread that made it: call ``observe`` always from the same thread (the first call
+makes the context).
 """
 from typing import Any
 
@@ -12,8 +12,11 @@ import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.robots import offscreen_rendering as graphics
-from vla_pruner_ros.robots.metaworld.metaworld_robot import (
+from vla_pruner_ros.robots.robot_interface import (
+    ACTION_SCALE,
+    check_not_over,
     checked_action,
+    checked_image_size,
     checked_seed,
     Privileged,
     RobotObservation,
@@ -30,10 +33,10 @@ from vla_pruner_ros.robots.tabletop.scene_mjcf import (
 )
 from vla_pruner_ros.robots.tabletop.success_rules import HELD_DISTANCE, HELD_OPENING, Judge
 from vla_pruner_ros.robots.tabletop.tabletop_cameras import CAMERAS, Cameras
+from vla_pruner_ros.robots.tabletop.tabletop_expert import expert_action
 from vla_pruner_ros.robots.tabletop.tabletop_objects import LAMP, RGB, touch_points, WALL_HALF_SIZE
 from vla_pruner_ros.robots.tasks import CONTROL_DT, get_task, Task
 
-ACTION_SCALE = 0.04  # metres the hand target moves per control step at action 1
 MAX_LEAD = 0.045  # metres per axis that the target may be ahead of the hand
 FINGER_STEP = 0.01  # metres each finger's target moves per control step at most
 SLICES = 10  # pieces of a control step between which targets, slides and touches are renewed
@@ -62,9 +65,7 @@ class TabletopRobot:
         self.task: Task = get_task(task)
         if self.task.scene != 'tabletop':
             raise ConfigError(f'{task!r} is not a task of the tabletop')
-        if not 16 <= int(image_size) <= 2048:
-            raise ConfigError(f'image_size must be 16..2048 pixels, got {image_size!r}')
-        self.image_size = int(image_size)
+        self.image_size = checked_image_size(image_size)
         mujoco = _import_mujoco()
         self._mujoco = mujoco
         self.family = FAMILIES.get(task, 'touch')
@@ -170,9 +171,7 @@ class TabletopRobot:
             ConfigError: the episode is over and needs ``reset``.
         """
         action = checked_action(action)
-        if self.truncated or self.step_count >= self.task.step_limit:
-            raise ConfigError(
-                f'the episode is over after {self.step_count} control steps: call reset(seed)')
+        check_not_over(self.truncated or self.step_count >= self.task.step_limit, self.step_count)
         old_target, old_fingers = self._target, self._fingers
         hand = self.position
         target = np.clip(old_target + ACTION_SCALE * action[:3], hand - MAX_LEAD, hand + MAX_LEAD)
@@ -250,7 +249,6 @@ class TabletopRobot:
 
     def expert_action(self) -> np.ndarray:
         """The scripted expert's action (4,) for this instant."""
-        from vla_pruner_ros.robots.tabletop.tabletop_expert import expert_action
         return expert_action(self.task.name, self.position, self.privileged())
 
     def demonstrate(self, noise: np.ndarray) -> np.ndarray:

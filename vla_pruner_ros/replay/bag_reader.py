@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads and writes rosbag2 recordings with the ``rosbags`` package; needs no ROS installation.
+"""Reads rosbag2 recordings with the ``rosbags`` package; needs no ROS installation.
 
 Reads directories with or without ``metadata.yaml`` and single files; sqlite3 and mcap; zstd per
 file or per message, also where the metadata that would say so is missing; type names with and
@@ -145,64 +145,6 @@ class Bag:
             raise ConfigError(f'{path} is not a rosbag2; accepted: a bag directory, or a file '
                               f'ending in {", ".join(SUFFIXES)} (also .zstd)')
         return files
-
-
-class BagWriter:
-    """Writes a new bag (sqlite3, metadata version 9); use it as a context manager.
-
-    Args:
-        path: directory to make; must not exist.
-        distro: ROS distribution whose message definitions are stored.
-
-    Raises:
-        ConfigError: the directory exists or cannot be made.
-        MissingDependencyError: rosbags is not installed.
-    """
-
-    def __init__(self, path: Path, distro: str = 'jazzy'):
-        try:
-            from rosbags.rosbag2 import Writer, WriterError
-            from rosbags.typesys import get_typestore, Stores
-        except ImportError as error:
-            raise MissingDependencyError(f'writing bags {INSTALL}') from error
-        self.path = Path(path)
-        self._types = get_typestore(Stores[f'ROS2_{distro.upper()}'])
-        self._connections: dict[tuple[str, str], Any] = {}
-        try:
-            self._writer: Any = Writer(self.path, version=9)
-            self._writer.open()
-        except (WriterError, OSError) as error:
-            raise ConfigError(f'cannot write a bag at {self.path}: {error}') from error
-
-    def __enter__(self) -> 'BagWriter':
-        """Give itself."""
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        """Close."""
-        self.close()
-
-    def write(self, topic: str, type_name: str, data: bytes, stamp_ns: int) -> None:
-        """Append one serialized (CDR) message.
-
-        Raises:
-            ConfigError: a type without a known definition.
-        """
-        name = full_type(type_name)
-        key = (topic, name)
-        if key not in self._connections:
-            if name not in self._types.fielddefs:
-                raise ConfigError(f'topic {topic} has the type {type_name!r}, which has no known '
-                                  'message definition; only standard types can be recorded')
-            self._connections[key] = self._writer.add_connection(topic, name,
-                                                                 typestore=self._types)
-        self._writer.write(self._connections[key], stamp_ns, data)
-
-    def close(self) -> None:
-        """Write the metadata; a second call does nothing."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
 
 def full_type(name: str) -> str:

@@ -7,13 +7,13 @@ import random
 import numpy as np
 import pytest
 
-from vla_pruner_ros.evaluation.statistics.intervals import (
+from vla_pruner_ros.statistics.intervals import (
     difference_interval,
     mcnemar,
     Pairs,
     wilson,
 )
-from vla_pruner_ros.evaluation.statistics.policy_blocks import (
+from vla_pruner_ros.statistics.policy_blocks import (
     Blocks,
     design_effect,
     over_policies,

@@ -17,8 +17,8 @@ from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import StepStats
 from vla_pruner_ros.replay.bag_clock import instants
-from vla_pruner_ros.replay.bag_files import Bag
-from vla_pruner_ros.replay.bag_wiring import Wiring
+from vla_pruner_ros.replay.bag_reader import Bag
+from vla_pruner_ros.replay.bag_topics import Wiring
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner, Tick
 
 SECOND = 10**9

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``vla-pruner replay BAG``: the policy on a recording, pruned and unpruned, compared.
 
-The bag is read in log-time order and drives the same runner as the node does (``replay_run.py``;
-``bag_clock.py`` says what time it is).  The first run is unpruned; every other one is compared
-with it.  ``--out`` gets ``report.json``, plots, and pictures of the kept tokens.
+The bag is read in log-time order and drives the same runner as the node does
+(``policy_over_bag.py``; ``bag_clock.py`` says what time it is).  The first run is unpruned; every
+other one is compared with it.  ``--out`` gets ``report.json``, plots, and pictures of the kept
+tokens.
 """
 import argparse
 from collections.abc import Callable, Sequence
@@ -18,10 +19,10 @@ from vla_pruner_ros.core.parameter_table import Parameters, PRUNERS
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.replay.attention_probe import action_attention
 from vla_pruner_ros.replay.bag_clock import choose_clock
-from vla_pruner_ros.replay.bag_files import Bag
-from vla_pruner_ros.replay.bag_wiring import wire
+from vla_pruner_ros.replay.bag_reader import Bag
+from vla_pruner_ros.replay.bag_topics import wire
+from vla_pruner_ros.replay.policy_over_bag import run, RunResult
 from vla_pruner_ros.replay.replay_report import build_report, summary_table, write_json
-from vla_pruner_ros.replay.replay_run import run, RunResult
 from vla_pruner_ros.runtime.parameter_files import load_parameters
 from vla_pruner_ros.runtime.policy_runner import Tick
 from vla_pruner_ros.runtime.progress_line import Progress
@@ -139,7 +140,7 @@ def _probe(backend: Any, parameters: Parameters) -> Callable[[Tick, RunResult], 
 
 def _recorder(spec: PolicySpec, out: Path, results: Sequence[RunResult],
               parameters: Parameters) -> Any:
-    from vla_pruner_ros.replay.overlay_recorder import OverlayRecorder
+    from vla_pruner_ros.replay.overlay_pictures import OverlayRecorder
     out.mkdir(parents=True, exist_ok=True)
     steps = results[0].steps if results else []
     chosen = np.linspace(0, max(0, len(steps) - 1), SHEET_FRAMES).round().astype(int).tolist()

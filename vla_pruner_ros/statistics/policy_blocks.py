@@ -4,9 +4,9 @@
 A policy is a fixed block: methods are compared within it only, and how good it is counts for
 nothing.  A placement (task, seed) is shared by all policies, so its outcomes are not independent;
 the intervals are widened by how much they agree (Kish 1965, design effect) and the test swaps the
-methods of a whole placement at once.  With one policy everything is what ``stats`` has: Wilson,
-Newcombe, exact McNemar.  What is said holds for these policies; ``spread`` shows how much another
-training seed may differ.  Nothing here knows methods, tasks or files.
+methods of a whole placement at once.  With one policy everything is what ``intervals`` has:
+Wilson, Newcombe, exact McNemar.  What is said holds for these policies; ``spread`` shows how much
+another training seed may differ.  Nothing here knows methods, tasks or files.
 """
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from vla_pruner_ros.evaluation.statistics.intervals import (
+from vla_pruner_ros.statistics.intervals import (
     difference_interval,
     mcnemar,
     Pairs,

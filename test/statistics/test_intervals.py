@@ -5,7 +5,7 @@ from math import comb
 
 import pytest
 
-from vla_pruner_ros.evaluation.statistics.intervals import (
+from vla_pruner_ros.statistics.intervals import (
     difference_interval,
     holm,
     mcnemar,
