@@ -8,7 +8,7 @@ servo controllers (``velocity``) and the motion that stops the robot (``stop``),
 holds for one stream holds for all.  The inference thread proposes, the executor asks for
 velocities; a lock keeps them apart.
 """
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, replace
 import threading
 
@@ -29,6 +29,7 @@ from vla_pruner_ros.runtime.motion.motion_limits import (
     Wanted,
 )
 from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, space_of
+from vla_pruner_ros.runtime.motion.sent_motion import SentMotion, Start
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
 from vla_pruner_ros.runtime.rotations import IDENTITY
 from vla_pruner_ros.runtime.timed_targets import (
@@ -41,12 +42,7 @@ from vla_pruner_ros.runtime.timed_targets import (
 
 SECOND = 10**9
 FINEST = SECOND // 40  # between sent points, where rows are further apart
-#: Default of ``tracking_tolerance``: metres and radians of a pose, radians of a joint.
-POSE_TOLERANCE, JOINT_TOLERANCE = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2), 0.15
-#: Seconds that a robot may lag behind its commands and still be where it was sent.
-TRACKING_LAG = 0.15
 CLOSING_ZEROS = 5
-REMEMBERED = 16  # motions, to know where the robot was sent when an old measurement was made
 
 
 @dataclass(frozen=True)
@@ -100,9 +96,7 @@ class MotionQueue:
                          if column != spec.gripper_index]
         self._row_ns = round(spec.control_dt * SECOND)
         self._step_ns = self._row_ns // -(-self._row_ns // FINEST)
-        self._sent: TimedPath | None = None
-        self._coverage: int | None = None
-        self._past: deque[TimedPath] = deque(maxlen=REMEMBERED)
+        self._sent = SentMotion(self.space)
         self._chunks: list[Entry] = []
         self._zeros = 0
         self.update(parameters)
@@ -112,18 +106,14 @@ class MotionQueue:
         with self._lock:
             self._parameters = parameters
             self._limits = MotionLimits.of(parameters, self.spec, self.space.size)
-            given = parameters.tracking_tolerance
-            usual = (np.array(POSE_TOLERANCE) if isinstance(self.space, PoseSpace)
-                     else np.full(self.space.size, JOINT_TOLERANCE))
-            self._tolerance = (usual if not given else np.full(self.space.size, given[0])
-                               if len(given) == 1 else np.array(given))
+            self._sent.update(parameters)
             self._names = joint_command_names(self.spec, parameters)
 
     def clear(self) -> None:
         """Forget the motion under way (it was stopped, or the clock jumped)."""
         with self._lock:
-            self._sent, self._coverage, self._zeros = None, None, 0
-            self._past.clear()
+            self._sent.clear()
+            self._zeros = 0
             self._chunks.clear()
 
     def forget_gripper(self) -> None:
@@ -135,12 +125,7 @@ class MotionQueue:
     def coverage_ns(self) -> int | None:
         """Until when rows have been sent; None: nothing is under way."""
         with self._lock:
-            return self._coverage
-
-    def state(self, now_ns: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Point and velocity (D,) that are commanded at a time; None: nothing was sent."""
-        with self._lock:
-            return None if self._sent is None else self._sent.at(now_ns)
+            return self._sent.coverage_ns
 
     # ---- a new chunk
 
@@ -158,7 +143,7 @@ class MotionQueue:
             (proposal, '') or (None, 'late') when all its rows are past.
         """
         with self._lock:
-            start, speed, far = self._start(now_ns, measured)
+            begins = self._sent.start(now_ns, measured)
             actions = np.asarray(chunk.actions, np.float64)
             rows = actions
             if self.timing.mode == ANSWER:
@@ -166,13 +151,13 @@ class MotionQueue:
             gripper = self._gripper.decide(actions, self._parameters)
             if self.timing.mode != ANSWER and chunk.stamp_ns + len(rows) * self._row_ns <= now_ns:
                 return None, 'late'
-            wanted, begin = self._wanted(rows, chunk, observation, now_ns, start, speed)
-            if start is None:
-                start, speed = wanted.at(now_ns)[0], np.zeros(self.space.size)
-            old: Wanted = (self._sent if self._sent is not None and not far
+            wanted, begin = self._wanted(rows, chunk, observation, now_ns, begins)
+            start = wanted.at(now_ns)[0] if begins.point is None else begins.point
+            begins = replace(begins, point=start)
+            old: Wanted = (self._sent.path if self._sent.path is not None and not begins.astray
                            else TimedPath.through(self.space, np.array([now_ns]), start[None]))
-            proposal = self._build(self._joined(old, wanted, now_ns), wanted, start, speed, now_ns,
-                                   measured, far)
+            proposal = self._build(self._joined(old, wanted, now_ns), wanted, begins, now_ns,
+                                   measured)
             if proposal is None:
                 return None, 'late'
             times = proposal.command.times_ns
@@ -188,8 +173,7 @@ class MotionQueue:
     def commit(self, proposal: Proposal) -> None:
         """The proposal was sent."""
         with self._lock:
-            self._sent, self._coverage = proposal.path, proposal.coverage_ns
-            self._past.append(proposal.path)
+            self._sent.put(proposal.path, proposal.coverage_ns)
             self._zeros = CLOSING_ZEROS
             self.limited.update(proposal.counts)
             self.restarts += proposal.from_measured
@@ -200,56 +184,24 @@ class MotionQueue:
                                 if one.path.end_ns > proposal.now_ns][1 - MOST_CHUNKS:]
                 self._chunks.append(Entry(proposal.wanted, proposal.now_ns))
 
-    def _start(self, now_ns: int, measured: Measured | None
-               ) -> tuple[np.ndarray | None, np.ndarray, bool]:
-        """Where the robot is taken to be, its velocity, and whether it left its plan."""
-        still = np.zeros(self.space.size)
-        if self._sent is None:
-            return (None if measured is None else measured.point), still, measured is not None
-        point, speed = self._sent.at(now_ns)
-        if measured is None:
-            return point, speed, False
-        # The measurement is old by now: it is held against what was commanded then.
-        then, rate = self._commanded(now_ns - measured.age_ns)
-        apart = np.abs(self.space.minus(measured.point, then))
-        rate = np.maximum(np.abs(rate), np.abs(speed))
-        if (apart <= self._tolerance + TRACKING_LAG * rate).all():
-            return point, speed, False
-        return measured.point, still, True
-
-    def _commanded(self, time_ns: int) -> tuple[np.ndarray, np.ndarray]:
-        """What was commanded at a time, also before the motion under way began."""
-        paths = list(self._past)
-        found = next((one for one in reversed(paths) if one.start_ns <= time_ns), paths[0])
-        return found.at(time_ns)
-
-    def _by_now(self, measured: Measured, now_ns: int) -> np.ndarray:
-        """Where a measurement says the robot is by now: it went on with its plan meanwhile."""
-        if self._sent is None or not measured.age_ns:
-            return measured.point
-        moved = self.space.minus(self._sent.at(now_ns)[0],
-                                 self._commanded(now_ns - measured.age_ns)[0])
-        return self.space.plus(measured.point, moved)
-
     def _wanted(self, rows: np.ndarray, chunk: ActionChunk, observation: Observation,
-                now_ns: int, start: np.ndarray | None, speed: np.ndarray
-                ) -> tuple[TimedPath, int]:
+                now_ns: int, start: Start) -> tuple[TimedPath, int]:
         """What the rows want, and when row 0 begins.
 
         Rows that have passed count as executed only where a motion was under way; a robot that
         stood still begins with row 0 now, instead of catching up with a plan it never followed.
         """
         moving = rows[:, self._columns]
-        stood = self._sent is None or self._sent.end_ns <= now_ns
-        first: np.ndarray | None = start
+        stood = self._sent.over(now_ns)
+        first = start.point
         slope: np.ndarray | None = None
         if self.timing.mode == ANSWER or stood:
             begin = now_ns + round(self._parameters.min_lead * SECOND)
             if first is None:
                 first = self._observed(observation, begin)
             elif not stood:
-                first = self.space.plus(first, speed * ((begin - now_ns) / SECOND))
-            slope = speed
+                first = self.space.plus(first, start.velocity * ((begin - now_ns) / SECOND))
+            slope = start.velocity
         else:
             begin = min(chunk.stamp_ns, now_ns)  # a camera's clock may be ahead of ours
             first = self._observed(observation, begin)
@@ -269,12 +221,12 @@ class MotionQueue:
             return joint_start(self.spec, observation)
         if observation.pose is not None:
             return np.concatenate(observation.pose)
-        return None if self._sent is None else self._sent.at(begin_ns)[0]
+        return None if self._sent.path is None else self._sent.path.at(begin_ns)[0]
 
     def _joined(self, old: Wanted, wanted: TimedPath, now_ns: int) -> Wanted:
         mode = self._parameters.chunk_join
         span = 0 if mode == 'replace' else round(self._parameters.join_time * SECOND)
-        if self._sent is None or self._sent.end_ns <= now_ns:
+        if self._sent.over(now_ns):
             span = 0  # the robot stands, and the rows begin where it stands
         new: Wanted = wanted
         if mode == 'ensemble':
@@ -282,26 +234,31 @@ class MotionQueue:
             new = Ensemble(self.space, (*live, Entry(wanted, now_ns)), span)
         return Joined(self.space, old, new, now_ns, span)
 
-    def _build(self, joined: Wanted, wanted: TimedPath, start: np.ndarray, speed: np.ndarray,
-               now_ns: int, measured: Measured | None, far: bool) -> Proposal | None:
+    def _build(self, joined: Wanted, wanted: TimedPath, start: Start, now_ns: int,
+               measured: Measured | None) -> Proposal | None:
         """Limit the joined motion and leave out what comes too soon."""
+        assert start.point is not None  # the caller knows where it begins
         if self._limits.any:
-            motion = follow(self.space, self._limits, joined, start, speed, now_ns,
+            motion = follow(self.space, self._limits, joined, start.point, start.velocity, now_ns,
                             self._end(joined, wanted, now_ns), self._step_ns)
         else:
             motion = self._sampled(joined, wanted, now_ns)
         first = self._first(motion, now_ns, measured)
-        if first is None and measured is not None and not far:
+        if first is None and measured is not None and not start.astray:
             # At its limit and behind its plan: go on from where it really is.
-            return self._build(joined, wanted, measured.point, np.zeros(self.space.size), now_ns,
-                               measured, True)
+            stray = Start(measured.point, np.zeros(self.space.size), True)
+            return self._build(joined, wanted, stray, now_ns, measured)
         if first is None:
             return None
-        path = TimedPath(self.space, np.concatenate([[now_ns], motion.times_ns]),
-                         np.vstack([start, motion.points]), np.vstack([speed, motion.velocities]))
+        path = self._path(motion, start, now_ns)
         coverage = path.end_ns if self.timing.mode == ANSWER else wanted.end_ns
         return Proposal(self._command(motion, first, now_ns), path, coverage, motion.counts, None,
-                        None, now_ns, far and self._sent is not None)
+                        None, now_ns, start.astray and self._sent.path is not None)
+
+    def _path(self, motion: Followed, start: Start, now_ns: int) -> TimedPath:
+        return TimedPath(self.space, np.concatenate([[now_ns], motion.times_ns]),
+                         np.vstack([start.point, motion.points]),
+                         np.vstack([start.velocity, motion.velocities]))
 
     def _sampled(self, joined: Wanted, wanted: TimedPath, now_ns: int) -> Followed:
         """Points of a motion without limits: the rows themselves, and a finer grid in the fade."""
@@ -329,7 +286,7 @@ class MotionQueue:
         """Index of the first point to send: far enough ahead, and within reach of the robot."""
         soonest = now_ns + round(self._parameters.min_lead * SECOND)
         fastest = self._limits.velocity
-        here = None if measured is None else self._by_now(measured, now_ns)
+        here = None if measured is None else self._sent.by_now(measured, now_ns)
         for index, time in enumerate(motion.times_ns):
             if time < soonest:
                 continue
@@ -343,30 +300,24 @@ class MotionQueue:
     def _command(self, motion: Followed, first: int, stamp_ns: int) -> Command:
         times, points = motion.times_ns[first:], motion.points[first:]
         if isinstance(self.space, PoseSpace):
-            return EndEffectorCommand(points, times, None, stamp_ns, self._absolute,
+            return EndEffectorCommand(points, times, None, stamp_ns,
+                                      bool(self._parameters.pose_topic),
                                       motion.velocities[first:])
         return JointCommand(self._names, points, times, None, stamp_ns, motion.velocities[first:])
-
-    @property
-    def _absolute(self) -> bool:
-        return bool(self._parameters.pose_topic)
 
     # ---- the motion under way
 
     def relimit(self, now_ns: int, measured: Measured | None) -> Proposal | None:
         """The motion under way with the limits of now; None when nothing is under way."""
         with self._lock:
-            sent = self._sent
-            if sent is None or now_ns >= sent.end_ns:
+            sent, covered = self._sent.path, self._sent.coverage_ns
+            if sent is None or self._sent.over(now_ns):
                 return None
-            start, speed, far = self._start(now_ns, measured)
-            if start is None or far:
-                return self._stopped(now_ns, measured)
-            proposal = self._build(sent, sent, start, speed, now_ns, measured, far)
+            start = self._sent.start(now_ns, measured)
+            proposal = None if start.astray else self._build(sent, sent, start, now_ns, measured)
             if proposal is None:
                 return self._stopped(now_ns, measured)
-            return replace(proposal, coverage_ns=min(self._coverage or sent.end_ns,
-                                                     proposal.path.end_ns))
+            return replace(proposal, coverage_ns=min(covered or sent.end_ns, proposal.path.end_ns))
 
     def stop(self, now_ns: int, measured: Measured | None) -> Proposal | None:
         """The motion that brings the robot to rest where it is; None: nothing is known.
@@ -378,17 +329,15 @@ class MotionQueue:
             return self._stopped(now_ns, measured)
 
     def _stopped(self, now_ns: int, measured: Measured | None) -> Proposal | None:
-        start, speed, far = self._start(now_ns, measured)
-        if start is None:
+        start = self._sent.start(now_ns, measured)
+        if start.point is None:
             return None
-        motion = self._held(brake(self.space, self._limits, start, speed, now_ns, self._step_ns),
-                            now_ns)
-        path = TimedPath(self.space, np.concatenate([[now_ns], motion.times_ns]),
-                         np.vstack([start, motion.points]), np.vstack([speed, motion.velocities]))
+        motion = self._held(brake(self.space, self._limits, start.point, start.velocity, now_ns,
+                                  self._step_ns), now_ns)
         first = self._first(motion, now_ns, None)
         assert first is not None  # the held point lies far enough ahead
-        return Proposal(self._command(motion, first, now_ns), path, now_ns, {}, None, None, now_ns,
-                        far)
+        return Proposal(self._command(motion, first, now_ns), self._path(motion, start, now_ns),
+                        now_ns, {}, None, None, now_ns, start.astray)
 
     def _held(self, motion: Followed, now_ns: int) -> Followed:
         """End a braking motion with two equal points that a controller still has ahead of it."""
@@ -409,7 +358,7 @@ class MotionQueue:
         After the end some zeros are sent, then nothing, so that others may command the robot.
         """
         with self._lock:
-            sent = self._sent
+            sent = self._sent.path
             if sent is None:
                 return None
             if now_ns >= sent.end_ns:
