@@ -12,8 +12,8 @@ import pytest
 #: A room imports from rooms of a lower layer, or from itself.
 LAYERS = {
     'core': 0, 'statistics': 0, 'backends': 1, 'hf': 2, 'runtime': 2, 'robots': 3, 'ros': 3,
-    'robots.node': 4, 'replay': 4, 'evaluation': 4, 'training': 4, 'bench': 5, 'check': 5, 'demo': 5,
-    'cli': 6}
+    'robots.node': 4, 'replay': 4, 'evaluation': 4, 'training': 4, 'bench': 5, 'check': 5,
+    'demo': 5, 'cli': 6}
 NAME = PACKAGE.name
 PROGRAM = """
 import importlib, pkgutil, sys
