@@ -41,13 +41,6 @@ class EndEffectorCommand:
         """The rows that ``trim`` cuts."""
         return self.poses
 
-    def twist_at(self, now_ns: int) -> np.ndarray:
-        """Velocity (6,) of the segment that ``now_ns`` lies in; zero before and after all."""
-        segment = int(np.searchsorted(self.times_ns, now_ns, side='right')) - 1
-        if 0 <= segment < len(self.times_ns) - 1:
-            return np.asarray(self.twists()[segment])
-        return np.zeros(6)
-
     def twists(self) -> np.ndarray:
         """Velocity of every segment (P - 1, 6): m/s, then rad/s (rotation vector), base frame."""
         seconds = np.diff(self.times_ns)[:, None] / SECOND
