@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prune inside an UNMODIFIED Hugging Face decoder, for models that have no backend of their own.
+"""The hooks behind ``VisualPruning``: one policy call, its layout and selector made by the caller.
 
 Hugging Face passes hidden states, mask, positions, rotary factors and cache to every layer call,
 so hooks on the layers are enough: before layer K the kept rows are gathered, before every later
@@ -67,6 +67,11 @@ class HookedPruning:
         self.rows = torch.arange(sequence.length)
 
     @property
+    def ran(self) -> bool:
+        """Whether the model was run with hooks set."""
+        return self._decoding is not None
+
+    @property
     def action_rows(self) -> slice | None:
         """Where the action rows are in the model's (shortened) output of the prompt pass."""
         if self._sequence.action is None:
@@ -75,7 +80,7 @@ class HookedPruning:
 
     def __enter__(self) -> 'HookedPruning':
         """Set the hooks; none at all when there is nothing to cut and nothing to capture."""
-        if self._handles or self._decoding is not None:
+        if self._handles or self.ran:
             raise BackendError('HookedPruning serves one policy call; make a new one')
         if self._cut is None and not self._actions.layers:
             return self
@@ -183,6 +188,7 @@ class HookedPruning:
             raise BackendError('only masks of shape (1, 1, rows, columns) can be cut; use the '
                                "'sdpa' or 'eager' attention implementation")
         hf_layers.rotary_factors(kwargs)
+        hf_layers.check_cache(cache)
         if self._decoding:
             if cache is None:
                 raise BackendError('a second pass inside HookedPruning must continue over the '
