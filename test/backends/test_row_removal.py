@@ -4,6 +4,7 @@ from decoder_reference import decoder, LIMIT, masked_reference, relative, select
 import pytest
 import torch
 
+from vla_pruner_ros.backends.shared import row_removal
 from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.core.errors import BackendError
 from vla_pruner_ros.core.pruners.interface import Needs
@@ -73,7 +74,7 @@ def test_all_remaining_rows_come_back_when_no_action_rows_are_named(cut):
     x = embeddings(layout, torch.float64)
     result = PrunedPass(model, layout, selector(KEPT, cut), causal=True).prefill(x)
     rows = remaining(layout, KEPT)
-    assert torch.equal(result.rows, rows)
+    assert [one.tolist() for one in result.kept] == [list(one) for one in KEPT]
     with torch.no_grad():
         want = masked_reference(model, x, rows, cut, causal=True)
     assert relative(result.hidden, want[:, rows]) <= LIMIT[torch.float64]
@@ -112,15 +113,13 @@ class TestNegativeControls:
         return layout, model, x, want
 
     def test_rotary_factors_that_are_not_gathered(self, monkeypatch):
-        from vla_pruner_ros.backends.shared import row_removal as pruned_decoder
-
-        def first_rows(state, local):
+        def first_rows(rows, local):
             count = len(local)
-            return pruned_decoder._State(state.x[:, local], state.rows[local],
-                                         state.cos[:, :count], state.sin[:, :count])
+            return row_removal._Rows(rows.x[:, local], rows.numbers[local],
+                                     rows.cos[:, :count], rows.sin[:, :count])
 
         layout, model, x, want = self.run(causal=False)
-        monkeypatch.setattr(pruned_decoder._State, 'pick', first_rows)
+        monkeypatch.setattr(row_removal._Rows, 'pick', first_rows)
         got = PrunedPass(model, layout, selector(KEPT[:1], self.cut), causal=False).prefill(x)
         assert relative(got.hidden, want[:, layout.action]) > 100 * LIMIT[torch.float32]
 

@@ -9,7 +9,6 @@ import pytest
 from vla_pruner_ros.core.action_reuse import (
     image_change,
     overlap,
-    REUSE_REASONS,
     ReuseGate,
     steady,
     thumbnail,
@@ -55,16 +54,11 @@ class Loop:
         return reason
 
 
-def test_every_reason_has_its_own_name():
-    assert len(set(REUSE_REASONS)) == len(REUSE_REASONS) == 13
-    assert set(ReuseGate(make_spec()).counts) == set(REUSE_REASONS)
-
-
-def test_off_says_off_and_is_counted():
+def test_off_says_off():
     loop = Loop(reuse=False)
     loop.run()
     loop.run()
-    assert loop.ask() == 'off' and loop.gate.counts['off'] == 1
+    assert loop.ask() == 'off'
 
 
 def test_two_model_runs_are_needed():
@@ -74,7 +68,6 @@ def test_two_model_runs_are_needed():
     assert loop.ask() == 'no_history'
     loop.run()
     assert loop.ask() == 'reused'
-    assert loop.gate.counts['no_history'] == 2 and loop.gate.counts['reused'] == 1
 
 
 def test_a_stable_robot_alternates_between_thinking_and_reusing():

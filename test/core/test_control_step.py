@@ -285,7 +285,6 @@ def test_a_reused_step_runs_no_model_and_continues_the_chunk():
     assert chunk.stamp_ns == 100_000_000 and chunk.actions.shape == (6, 4)  # row 2 is at 0.1 s
     assert chunk.actions[:, 1].tolist() == [2e-6] * 6
     assert chunk.actions[:, 2].tolist() == pytest.approx([i * 1e-6 for i in range(2, 8)])
-    assert engine.reuse_counts['reused'] == 1
 
 
 def test_a_late_step_skips_the_rows_that_have_passed():
@@ -350,9 +349,3 @@ def test_live_changes_and_the_reuse_memory(changes, reason):
     reasons(engine, [observation()] * 2)
     engine.update(engine.parameters.changed(changes))
     assert reasons(engine, [observation()]) == [reason]
-
-
-def test_every_step_is_counted_under_exactly_one_reuse_reason():
-    engine = make_engine(reuse=True)
-    reasons(engine, [observation(grey=100 + 3 * i) for i in range(12)])
-    assert sum(engine.reuse_counts.values()) == 12

@@ -261,6 +261,7 @@ class TestNegativeControls:
 @pytest.mark.parametrize('make, message', [
     (lambda: hugging_face('Gemma2', 'eager', sliding_window=8), 'attn_logit_softcapping'),
     (lambda: hugging_face('Phi3', pad_token_id=0), 'no q_proj, k_proj'),
+    (lambda: hugging_face('Mistral', sliding_window=8), r'sliding window \(8 rows\)'),
     (lambda: torch.nn.Linear(2, 2), 'Linear has no decoder layers'),
 ])
 def test_decoders_that_are_not_understood_are_refused(make, message):

@@ -8,7 +8,7 @@ reasons to think again, so ours also looks at the gripper, at how much every cam
 since the model last saw it, and never reuses more than a fixed number of times in a row.  For
 chunks, reuse means to keep executing the part of the last chunk that was not executed yet.
 
-The vetoes, in the order they are tried (each is counted under its name):
+The vetoes, in the order they are tried:
 
 ``off``              the ``reuse`` parameter is false
 ``instruction``      the instruction changed, so memories were cleared; first step after it
@@ -54,8 +54,6 @@ OVERLAP = 'overlap'
 NO_IMAGE = 'no_image'
 IMAGE_CHANGE = 'image_change'
 REUSED = 'reused'
-REUSE_REASONS = (OFF, INSTRUCTION, RESET, NO_HISTORY, CAP, CHUNK_EXHAUSTED, COVERAGE, GRIPPER,
-                 ANGLE, OVERLAP, NO_IMAGE, IMAGE_CHANGE, REUSED)
 
 #: Pixels per side of a thumbnail.
 THUMBNAIL_SIZE = 32
@@ -75,14 +73,10 @@ class ReuseGate:
 
     Args:
         spec: of the policy; gives the action kind and the gripper's column and ends.
-
-    Attributes:
-        counts: reason -> how often ``decide`` answered it.
     """
 
     def __init__(self, spec: PolicySpec):
         self._spec = spec
-        self.counts: dict[str, int] = dict.fromkeys(REUSE_REASONS, 0)
         self._empty = NO_HISTORY
         self._runs: list[_Run] = []  # at most two, older first
         self._chunk = np.empty((0, 0))
@@ -91,7 +85,7 @@ class ReuseGate:
 
     def decide(self, parameters: Parameters, thumbnails: Mapping[str, np.ndarray],
                first_row: int, lead_rows: int = 0) -> str:
-        """Return ``'reused'`` or the name of the first veto, and count it.
+        """Return ``'reused'`` or the name of the first veto.
 
         Args:
             parameters: snapshot with its preset applied.
@@ -99,12 +93,6 @@ class ReuseGate:
             first_row: row of the last chunk that is executed from now on.
             lead_rows: rows that pass until an observation is answered.
         """
-        reason = self._veto(parameters, thumbnails, first_row, lead_rows) or REUSED
-        self.counts[reason] += 1
-        return reason
-
-    def _veto(self, parameters: Parameters, thumbnails: Mapping[str, np.ndarray],
-              first_row: int, lead_rows: int) -> str:
         if not parameters.reuse:
             return OFF
         if not self._runs:
@@ -134,7 +122,7 @@ class ReuseGate:
                 return NO_IMAGE
             if change > parameters.reuse_image_change:
                 return IMAGE_CHANGE
-        return ''
+        return REUSED
 
     def record(self, actions: np.ndarray, kept: Sequence[np.ndarray], execution_horizon: int,
                thumbnails: Mapping[str, np.ndarray], start: np.ndarray | None = None) -> None:

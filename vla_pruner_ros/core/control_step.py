@@ -9,7 +9,6 @@ topics, models, attention or token-selection methods: those sit behind the backe
 seams. One thread calls ``step`` and ``reset``; ``update`` may come from another one.
 """
 from collections import Counter
-from collections.abc import Mapping
 import dataclasses
 import time
 
@@ -82,11 +81,6 @@ class PolicyEngine:
     def parameters(self) -> Parameters:
         """The snapshot accepted last; it takes effect at the next step."""
         return self._accepted[1]
-
-    @property
-    def reuse_counts(self) -> Mapping[str, int]:
-        """Reuse reason (core/action_reuse.py) -> how many steps it decided."""
-        return self._gate.counts
 
     def update(self, parameters: Parameters) -> None:
         """Accept a new snapshot for the next step, or refuse it and keep the present one.

@@ -83,7 +83,3 @@ class TokenSelector:
             for one in feedbacks:
                 self._pruner.observe(one)
             self._pruner.end_step()
-
-    def all_kept(self, images: int) -> tuple[np.ndarray, ...]:
-        """Indices of an unpruned step."""
-        return tuple(np.arange(self.tokens_per_image) for _ in range(images))

@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prunes inside an unmodified model of ``transformers``."""
+"""Pruning inside unmodified ``transformers`` models."""
+from vla_pruner_ros.hf.pruning_hooks import HookedPruning
+from vla_pruner_ros.hf.visual_pruning import PrunedStep, VisualPruning
+
+__all__ = ['HookedPruning', 'PrunedStep', 'VisualPruning']

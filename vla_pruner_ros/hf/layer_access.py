@@ -56,6 +56,9 @@ def check_layer(index: int, layer: nn.Module) -> None:
         refuse(f'its attention has no {", ".join(missing)}')
     if getattr(attention, 'attn_logit_softcapping', None) is not None:
         refuse('it caps attention scores (attn_logit_softcapping)')
+    window = _sliding_window(attention)
+    if window is not None:
+        refuse(f'it attends within a sliding window ({window} rows), which counts removed rows')
     for name in ('q_norm', 'k_norm'):
         norm = getattr(attention, name, None)
         weight = getattr(norm, 'weight', None)
@@ -63,6 +66,16 @@ def check_layer(index: int, layer: nn.Module) -> None:
             refuse(f'{name} is not a norm over one head')
     if _rotation(attention) is None:
         refuse('its module has no apply_rotary_pos_emb')
+
+
+def _sliding_window(attention: nn.Module) -> int | None:
+    """Rows of a layer's window: its own word counts, the configuration's where it says nothing."""
+    if hasattr(attention, 'sliding_window'):
+        return attention.sliding_window
+    config = getattr(attention, 'config', None)
+    if not getattr(config, 'use_sliding_window', True):
+        return None
+    return getattr(config, 'sliding_window', None)
 
 
 def _rotation(attention: nn.Module) -> Callable[..., Any] | None:
@@ -120,6 +133,17 @@ def layer_cache(kwargs: dict[str, Any]) -> Any:
     """Cache that a layer was called with, or None (the argument changed its name once)."""
     found = kwargs.get('past_key_values')
     return kwargs.get('past_key_value') if found is None else found
+
+
+def check_cache(cache: Any) -> None:
+    """Refuse a cache whose rows are not simply the tensors that its layers were given.
+
+    Raises:
+        BackendError: a static, quantised, offloaded ... cache.
+    """
+    if cache is not None and type(cache).__name__ != 'DynamicCache':
+        raise BackendError(f'the cache is a {type(cache).__name__}; only a plain DynamicCache can '
+                           'hold layers of different lengths')
 
 
 def arguments(args: tuple[Any, ...],

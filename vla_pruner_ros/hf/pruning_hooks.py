@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prune inside an UNMODIFIED Hugging Face decoder, for models that have no backend of their own.
+"""The hooks behind ``VisualPruning``: one policy call, its layout and selector made by the caller.
 
 Hugging Face passes hidden states, mask, positions, rotary factors and cache to every layer call,
 so hooks on the layers are enough: before layer K the kept rows are gathered, before every later
@@ -24,6 +24,7 @@ from vla_pruner_ros.backends.shared.attention_rows import attention_rows, causal
 from vla_pruner_ros.backends.shared.captured_signals import (
     ActionAttention,
     build_signals,
+    Captured,
     check_cut,
 )
 from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
@@ -60,13 +61,15 @@ class HookedPruning:
         self._handles: list[Any] = []
         self._decoding: bool | None = None  # None: no pass yet; False: the prompt pass
         self._embeds: Tensor | None = None
-        self._weights: Tensor | None = None
-        self._acting: Tensor | None = None
-        self._states: Tensor | None = None
-        self._output: Tensor | None = None
+        self._captured = Captured()
         tokens = torch.arange(sequence.visual.tokens_per_image)
         self.kept: tuple[Tensor, ...] = (tokens,) * sequence.visual.images
         self.rows = torch.arange(sequence.length)
+
+    @property
+    def ran(self) -> bool:
+        """Whether the model was run with hooks set."""
+        return self._decoding is not None
 
     @property
     def action_rows(self) -> slice | None:
@@ -77,7 +80,7 @@ class HookedPruning:
 
     def __enter__(self) -> 'HookedPruning':
         """Set the hooks; none at all when there is nothing to cut and nothing to capture."""
-        if self._handles or self._decoding is not None:
+        if self._handles or self.ran:
             raise BackendError('HookedPruning serves one policy call; make a new one')
         if self._cut is None and not self._actions.layers:
             return self
@@ -174,7 +177,7 @@ class HookedPruning:
         if not self._decoding:
             visual = self._sequence.visual
             states = output[0] if isinstance(output, tuple) else output
-            self._output = states[:, visual.start:visual.stop].detach()
+            self._captured.output = states[:, visual.start:visual.stop].detach()
 
     # ---- what they do ----
 
@@ -185,6 +188,7 @@ class HookedPruning:
             raise BackendError('only masks of shape (1, 1, rows, columns) can be cut; use the '
                                "'sdpa' or 'eager' attention implementation")
         hf_layers.rotary_factors(kwargs)
+        hf_layers.check_cache(cache)
         if self._decoding:
             if cache is None:
                 raise BackendError('a second pass inside HookedPruning must continue over the '
@@ -203,11 +207,12 @@ class HookedPruning:
         """Keep what the selector needs of the input of layer K-1."""
         if self._needs.prefill_rows is not None:
             span = self._sequence.semantic(self._needs.prefill_rows)
-            self._weights = self._rows(index, hidden, kwargs, span, True)
+            self._captured.prefill = self._rows(index, hidden, kwargs, span, True)
         if self._needs.action_at_cut and self._sequence.action is not None:
-            self._acting = self._rows(index, hidden, kwargs, self._sequence.action, True)
+            self._captured.action = self._rows(index, hidden, kwargs,
+                                               self._sequence.action, True)
         if self._needs.text_states:
-            self._states = hidden.detach()
+            self._captured.states = hidden.detach()
 
     @torch.no_grad()
     def _rows(self, index: int, hidden: Tensor, kwargs: dict[str, Any], span: slice, full: bool,
@@ -235,8 +240,7 @@ class HookedPruning:
     def _choose(self, device: torch.device) -> None:
         """Ask the selector which rows go on."""
         assert self._embeds is not None  # set when the first layer was entered
-        signals = build_signals(self._sequence, self._selector, self._embeds, self._weights,
-                                self._states, self._output, self._acting)
+        signals = build_signals(self._sequence, self._selector, self._embeds, self._captured)
         self.kept = tuple(self._selector.choose(signals))
         self.rows = self._sequence.remaining(self.kept, device)
 

@@ -20,7 +20,6 @@ from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 
 PILLOW_BICUBIC = 3
 CROP_AREA = 0.9
-RESIZES = ('bicubic', 'lanczos')
 LANCZOS_LOBES = 3.0
 
 

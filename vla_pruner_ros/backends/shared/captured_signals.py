@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a pass captures for the token-selection method, whatever route computes the pass."""
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,33 +31,47 @@ def check_cut(selector: TokenSelector, layers: int) -> int | None:
     return cut
 
 
+@dataclass
+class Captured:
+    """What was seen of layer K-1 (T rows, V of them visual); None where nobody asked.
+
+    Attributes:
+        prefill: (1, H, R, V) attention of the semantic rows to the visual columns.
+        action: (1, H, A, V) attention of the action rows to the visual columns.
+        states: (1, T, D) hidden states that enter the layer.
+        output: (1, V, D) attention output of the visual rows.
+    """
+
+    prefill: Tensor | None = None
+    action: Tensor | None = None
+    states: Tensor | None = None
+    output: Tensor | None = None
+
+
 def build_signals(sequence: SequenceLayout, selector: TokenSelector, embeds: Tensor,
-                  attention: Tensor | None, states: Tensor | None,
-                  output: Tensor | None, action: Tensor | None = None) -> list[Signals]:
+                  captured: Captured) -> list[Signals]:
     """One ``Signals`` per image.
 
     Args:
         sequence: spans of the unpruned sequence.
         selector: asks, and counts the steps.
         embeds: (1, T, D) input embeddings.
-        attention: (1, H, R, V) rows at all V visual columns, or None.
-        states: (1, T, D) hidden states entering the layer of the score.
-        output: (1, V, D) attention output of the visual rows, or None.
-        action: (1, H, A, V) action rows at all V visual columns, or None.
+        captured: what was asked for of the layer before the cut.
     """
-    visual, needs = sequence.visual, selector.needs
-    mean = None if attention is None else attention[0].mean(0)  # (R, V)
-    acting = None if action is None else action[0].mean(0)  # (A, V)
+    def mean(attention: Tensor | None) -> Tensor | None:
+        return None if attention is None else attention[0].mean(0)  # over heads
+
+    visual, states, output = sequence.visual, captured.states, captured.output
+    semantic, acting = mean(captured.prefill), mean(captured.action)
     result = []
     for index in range(visual.images):
         span = sequence.image(index)
         local = slice(span.start - visual.start, span.stop - visual.start)
-        with_states = needs.text_states and states is not None
         result.append(Signals(
             image=index, grid=(visual.rows, visual.cols), features=embeds[0, span],
-            prefill_attention=None if mean is None else mean[:, local],
-            text_states=states[0, sequence.text] if with_states else None,
-            visual_states=states[0, span] if with_states else None,
+            prefill_attention=None if semantic is None else semantic[:, local],
+            text_states=None if states is None else states[0, sequence.text],
+            visual_states=None if states is None else states[0, span],
             attention_output=None if output is None else output[0, local],
             action_attention=None if acting is None else acting[:, local],
             step=selector.step))

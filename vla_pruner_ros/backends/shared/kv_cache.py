@@ -51,15 +51,6 @@ class KvCache:
         self._lengths[layer] = end
         return store[0, :, :, :end], store[1, :, :, :end]
 
-    def clear(self) -> None:
-        """Forget all rows, keep the memory."""
-        self._lengths = [0] * len(self._lengths)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes allocated."""
-        return sum(one.numel() * one.element_size() for one in self._store)
-
 
 def capacities(layers: int, cut: int, full: int, short: int, room: int) -> tuple[int, ...]:
     """Rows per layer: ``full + room`` below layer ``cut``, ``short + room`` from it on."""

@@ -3,16 +3,17 @@
 
 What it knows: the decoder's layers, where the visual, text and action rows are, and a selector
 that answers which visual tokens stay.  What it does not know: which method selects, images, words,
-heads.
+heads.  The whole of it, for a cut before layer K:
+
+    for every layer:
+        keys and values of all rows that enter
+        layer K-1:   capture what the selector wants to see; cut: only the rows it keeps go on
+        last layer:  trim: only the action rows go on
+        attention output and feed-forward of the rows that go on
 
 Removal is exact: position ids stay the original ones, kept rows keep their order, layers below K
-remember all rows and the others only the kept ones.  Two savings follow from what is needed later:
-
-* the selection needs only keys and a few query rows of layer K-1, so that layer computes attention
-  output and feed-forward for the kept rows alone;
-* the last layer computes them for the action rows alone.
-
-Without a cut the pass is the decoder's own ``forward``, bit for bit.
+remember all rows and the others only the kept ones.  Without a cut the pass is the decoder's own
+``forward``, bit for bit.
 """
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from vla_pruner_ros.backends.shared.attention_rows import attention_rows, causal
 from vla_pruner_ros.backends.shared.captured_signals import (
     ActionAttention,
     build_signals,
+    Captured,
     check_cut,
 )
 from vla_pruner_ros.backends.shared.decoder import Decoder, DecoderLayer
@@ -40,26 +42,61 @@ class PassResult:
     Attributes:
         hidden: (1, R, D) normed hidden states of the action rows, or of all remaining rows.
         kept: per image, sorted indices of the visual tokens that stayed.
-        rows: (n,) original row of every row that remained after the cut.
     """
 
     hidden: Tensor
     kept: tuple[Tensor, ...]
-    rows: Tensor
 
 
 @dataclass(frozen=True)
-class _State:
+class _Rows:
     """Rows inside the decoder: hidden states, their original row numbers and rotary factors."""
 
-    x: Tensor     # (1, n, D)
-    rows: Tensor  # (n,)
-    cos: Tensor   # (1, n, head_dim)
+    x: Tensor        # (1, n, D)
+    numbers: Tensor  # (n,)
+    cos: Tensor      # (1, n, head_dim)
     sin: Tensor
 
-    def pick(self, local: Tensor) -> '_State':
+    def pick(self, local: Tensor) -> '_Rows':
         """Return the rows at ``local``; positions travel with their rows."""
-        return _State(self.x[:, local], self.rows[local], self.cos[:, local], self.sin[:, local])
+        return _Rows(self.x[:, local], self.numbers[local], self.cos[:, local], self.sin[:, local])
+
+
+@dataclass(frozen=True)
+class _Entered:
+    """One layer after its first half: keys and values of all rows, queries of none yet."""
+
+    layer: DecoderLayer
+    rows: _Rows
+    normed: Tensor  # (1, n, D)
+    keys: Tensor    # (1, Hkv, n, head_dim)
+    values: Tensor
+    columns: slice  # of the visual rows that are present
+    causal: bool
+
+    def queries(self, span: slice) -> Tensor:
+        """Rotated queries (1, H, R, head_dim) of the rows in ``span``."""
+        rows = self.rows
+        return self.layer.self_attn.queries(self.normed[:, span], rows.cos[:, span],
+                                            rows.sin[:, span])
+
+    def mask(self, numbers: Tensor) -> Tensor | None:
+        """Which rows may be looked at by those with the original ``numbers``; None = all."""
+        return causal_mask(numbers, self.rows.numbers) if self.causal else None
+
+    def weights(self, queries: Tensor, numbers: Tensor) -> Tensor:
+        """Attention (1, H, R, C) of query rows to the visual columns that are present."""
+        return attention_rows(queries, self.keys, self.layer.self_attn.head_dim ** -0.5,
+                              self.columns, self.mask(numbers))
+
+    def weights_of(self, span: slice) -> Tensor:
+        """Attention (1, H, R, C) of the rows in ``span`` to the visual columns present."""
+        return self.weights(self.queries(span), self.rows.numbers[span])
+
+    def output_of(self, span: slice) -> Tensor:
+        """Attention output (1, R, D) of the rows in ``span``."""
+        return self.layer.self_attn.attend(self.queries(span), self.keys, self.values,
+                                           self.mask(self.rows.numbers[span]), False)
 
 
 class PrunedPass:
@@ -82,16 +119,17 @@ class PrunedPass:
                  causal: bool, decode_room: int | None = None, trim: bool | None = None):
         layers = len(decoder.layers)
         self._decoder, self._sequence, self._selector = decoder, sequence, selector
-        self._causal, self._room, self._last = causal, decode_room, layers - 1
-        self._cut = check_cut(selector, layers)
-        self._trim = sequence.action is not None and (
-            (self._cut is not None) if trim is None else trim)
+        self._causal, self._room = causal, decode_room
+        self._cut_layer = check_cut(selector, layers)
+        trims = (self._cut_layer is not None) if trim is None else trim
+        self._trim_layer = layers - 1 if trims and sequence.action is not None else None
         self._needs = selector.needs
         self._actions = ActionAttention(self._needs.action_rows, layers)
-        self._embeds: Tensor | None = None
         self._kept: tuple[Tensor, ...] = ()
         self._next = sequence.length  # position id of the next decoded row, whatever was dropped
         self.cache: KvCache | None = None
+
+    # ---- the prompt ----
 
     @torch.no_grad()
     def prefill(self, embeds: Tensor) -> PassResult:
@@ -100,107 +138,102 @@ class PrunedPass:
         Raises:
             BackendError: another shape than the layout's, or a selector that breaks its promise.
         """
+        rows = self._start(embeds)
+        if self._cut_layer == 0:
+            rows = rows.pick(self._cut(embeds, Captured()))
+        for index, layer in enumerate(self._decoder.layers):
+            entered = self._enter(index, layer, rows)
+            going: Tensor | None = None  # local rows that go on; None = all
+            if index + 1 == self._cut_layer:
+                going = self._cut(embeds, self._capture(entered))
+            elif index == self._trim_layer:
+                going = self._trim(rows)
+            rows = self._leave(index, entered, going)
+        hidden = self._decoder.norm(rows.x)
+        action = self._sequence.action
+        if action is not None and self._trim_layer is None:
+            hidden = hidden[:, self._sequence.shifted(action, hidden.shape[1])]
+        return PassResult(hidden, self._kept)
+
+    def _start(self, embeds: Tensor) -> _Rows:
+        """Check the input, forget the pass before, make room; all rows, none removed."""
         sequence = self._sequence
         if embeds.dim() != 3 or embeds.shape[:2] != (1, sequence.length):
             raise BackendError(f'embeddings have shape {tuple(embeds.shape)}, the layout wants '
                                f'(1, {sequence.length}, hidden)')
-        self._embeds, self._next = embeds, sequence.length
+        self._next = sequence.length
         self.cache = self._allocate(embeds)
-        rows = torch.arange(sequence.length, device=embeds.device)
-        self._kept = (rows[:sequence.visual.tokens_per_image],) * sequence.visual.images
-        state = _State(embeds, rows, *self._decoder.rotary(rows[None], embeds.dtype))
-        if self._cut == 0:
-            state = state.pick(self._choose(None, None, None, None))
-        for index, layer in enumerate(self._decoder.layers):
-            state = self._layer(index, layer, state)
-        hidden = self._decoder.norm(state.x)
-        if sequence.action is not None and not self._trim:
-            hidden = hidden[:, sequence.shifted(sequence.action, hidden.shape[1])]
-        return PassResult(hidden, self._kept, sequence.remaining(self._kept, embeds.device))
+        numbers = torch.arange(sequence.length, device=embeds.device)
+        self._kept = (numbers[:sequence.visual.tokens_per_image],) * sequence.visual.images
+        return _Rows(embeds, numbers, *self._decoder.rotary(numbers[None], embeds.dtype))
 
-    def _layer(self, index: int, layer: DecoderLayer, state: _State) -> _State:
-        """Keys and values of all rows; attention output and feed-forward of the rows needed."""
-        attention, sequence = layer.self_attn, self._sequence
-        normed = layer.input_layernorm(state.x)
-        keys, values = attention.keys_values(normed, state.cos, state.sin)
+    def _enter(self, index: int, layer: DecoderLayer, rows: _Rows) -> _Entered:
+        """First half of a layer: keys and values of all rows; the memory takes them."""
+        normed = layer.input_layernorm(rows.x)
+        keys, values = layer.self_attn.keys_values(normed, rows.cos, rows.sin)
         if self.cache is not None:
             self.cache.append(index, keys, values)
+        columns = self._sequence.columns(rows.numbers.numel())
+        return _Entered(layer, rows, normed, keys, values, columns, self._causal)
 
-        needed: Tensor | None = None  # local rows whose output is read later, None = all
-        visual_output: Tensor | None = None
-        if index + 1 == self._cut:
-            if self._needs.attention_output:
-                visual_output = self._visual_output(layer, state, normed, keys, values)
-            needed = self._choose_after(layer, state, normed, keys, visual_output)
-        elif index == self._last and self._trim:
-            span = sequence.shifted(sequence.action, state.rows.numel())
-            needed = torch.arange(span.start, span.stop, device=state.x.device)
-
-        out, mask = state, None
-        if needed is not None:
-            out, normed = state.pick(needed), normed[:, needed]
-            mask = causal_mask(out.rows, state.rows) if self._causal else None
-        queries = attention.queries(normed, out.cos, out.sin)
-        if index in self._actions.layers and sequence.action is not None:
-            last = index == self._last and self._trim
-            span = slice(0, None) if last else sequence.shifted(sequence.action, out.rows.numel())
-            self._actions.add(self._weights(layer, queries[:, :, span], out.rows[span], state.rows,
-                                            keys), full=self._cut is None or index < self._cut)
-        x = out.x + attention.attend(queries, keys, values, mask,
-                                     self._causal and needed is None)
-        x = x + layer.mlp(layer.post_attention_layernorm(x))
-        return replace(out, x=x)
-
-    def _weights(self, layer: DecoderLayer, queries: Tensor, rows: Tensor, present: Tensor,
-                 keys: Tensor) -> Tensor:
-        """Attention (1, H, R, C) of query ``rows`` to the visual columns among ``present``."""
-        mask = causal_mask(rows, present) if self._causal else None
-        return attention_rows(queries, keys, layer.self_attn.head_dim ** -0.5,
-                              self._sequence.columns(present.numel()), mask)
-
-    def _visual_output(self, layer: DecoderLayer, state: _State, normed: Tensor, keys: Tensor,
-                       values: Tensor) -> Tensor:
-        """Attention output (1, V, D) of the visual rows, kept and dropped."""
-        visual = slice(self._sequence.visual.start, self._sequence.visual.stop)
-        queries = layer.self_attn.queries(normed[:, visual], state.cos[:, visual],
-                                          state.sin[:, visual])
-        mask = causal_mask(state.rows[visual], state.rows) if self._causal else None
-        return layer.self_attn.attend(queries, keys, values, mask, False)
-
-    def _choose_after(self, layer: DecoderLayer, state: _State, normed: Tensor, keys: Tensor,
-                      visual_output: Tensor | None) -> Tensor:
-        """Capture what the selector needs of layer K-1 and return the rows that go on."""
-        def weights(span: slice) -> Tensor:
-            queries = layer.self_attn.queries(normed[:, span], state.cos[:, span],
-                                              state.sin[:, span])
-            return self._weights(layer, queries, state.rows[span], state.rows, keys)
-
-        needs, action = self._needs, self._sequence.action
-        semantic = None
+    def _capture(self, entered: _Entered) -> Captured:
+        """What the selector wants to see of layer K-1, and nothing else."""
+        needs, sequence = self._needs, self._sequence
+        visual = slice(sequence.visual.start, sequence.visual.stop)
+        captured = Captured()
+        if needs.attention_output:
+            captured.output = entered.output_of(visual)
         if needs.prefill_rows is not None:
-            semantic = weights(self._sequence.semantic(needs.prefill_rows))
-        acting = weights(action) if needs.action_at_cut and action is not None else None
-        return self._choose(semantic, state.x if needs.text_states else None, visual_output,
-                            acting)
+            captured.prefill = entered.weights_of(sequence.semantic(needs.prefill_rows))
+        if needs.action_at_cut and sequence.action is not None:
+            captured.action = entered.weights_of(sequence.action)
+        if needs.text_states:
+            captured.states = entered.rows.x
+        return captured
 
-    def _choose(self, weights: Tensor | None, states: Tensor | None,
-                output: Tensor | None, action: Tensor | None) -> Tensor:
-        """Ask the selector; return the remaining rows in ascending order."""
-        assert self._embeds is not None
-        signals = build_signals(self._sequence, self._selector, self._embeds, weights, states,
-                                output, action)
+    def _cut(self, embeds: Tensor, captured: Captured) -> Tensor:
+        """Ask the selector; the rows that remain, ascending."""
+        signals = build_signals(self._sequence, self._selector, embeds, captured)
         self._kept = tuple(self._selector.choose(signals))
-        return self._sequence.remaining(self._kept, self._embeds.device)
+        return self._sequence.remaining(self._kept, embeds.device)
+
+    def _trim(self, rows: _Rows) -> Tensor:
+        """Return the action rows: nothing reads the other outputs of the last layer."""
+        assert self._sequence.action is not None  # or there would be no trim layer
+        span = self._sequence.shifted(self._sequence.action, rows.numbers.numel())
+        return torch.arange(span.start, span.stop, device=rows.x.device)
+
+    def _leave(self, index: int, entered: _Entered, going: Tensor | None) -> _Rows:
+        """Second half of a layer: attention output and feed-forward of the rows that go on."""
+        layer, rows, normed, mask = entered.layer, entered.rows, entered.normed, None
+        if going is not None:
+            rows, normed = rows.pick(going), normed[:, going]
+            mask = entered.mask(rows.numbers)
+        queries = layer.self_attn.queries(normed, rows.cos, rows.sin)
+        if index in self._actions.layers and self._sequence.action is not None:
+            span = (slice(None) if index == self._trim_layer else
+                    self._sequence.shifted(self._sequence.action, rows.numbers.numel()))
+            self._actions.add(entered.weights(queries[:, :, span], rows.numbers[span]),
+                              full=self._sees_all(index))
+        x = rows.x + layer.self_attn.attend(queries, entered.keys, entered.values, mask,
+                                            self._causal and going is None)
+        return replace(rows, x=x + layer.mlp(layer.post_attention_layernorm(x)))
+
+    def _sees_all(self, index: int) -> bool:
+        """Tell whether all visual tokens are visible in a layer."""
+        return self._cut_layer is None or index < self._cut_layer
 
     def _allocate(self, embeds: Tensor) -> KvCache | None:
         """Memory for the prompt and ``decode_room`` rows; the sizes depend on the budget alone."""
         if self._room is None:
             return None
-        full, visual = self._sequence.length, self._sequence.visual
-        cut = len(self._decoder.layers) if self._cut is None else self._cut
+        full, visual, layers = self._sequence.length, self._sequence.visual, self._decoder.layers
+        cut = len(layers) if self._cut_layer is None else self._cut_layer
         short = full - visual.images * (visual.tokens_per_image - self._selector.budget)
-        rooms = capacities(len(self._decoder.layers), cut, full, short, self._room)
+        rooms = capacities(len(layers), cut, full, short, self._room)
         return KvCache(self._decoder.config, rooms, embeds)
+
+    # ---- after the prompt ----
 
     @torch.no_grad()
     def decode(self, embeds: Tensor) -> Tensor:
@@ -215,10 +248,10 @@ class PrunedPass:
         if self.cache is None or not any(self.cache.lengths):
             raise BackendError('decode() needs a prefill with decode_room')
         count = embeds.shape[1]
-        rows = torch.arange(self._next, self._next + count, device=embeds.device)
+        numbers = torch.arange(self._next, self._next + count, device=embeds.device)
         self._next += count
-        cos, sin = self._decoder.rotary(rows[None], embeds.dtype)
-        x = embeds
+        cos, sin = self._decoder.rotary(numbers[None], embeds.dtype)
+        x, start = embeds, self._sequence.visual.start
         for index, layer in enumerate(self._decoder.layers):
             attention = layer.self_attn
             q, k, v = attention.project(layer.input_layernorm(x), cos, sin)
@@ -228,13 +261,11 @@ class PrunedPass:
                 order = torch.arange(keys.shape[2], device=embeds.device)
                 mask = causal_mask(order[-count:], order)
             if index in self._actions.layers:
-                start = self._sequence.visual.start
-                cut_here = self._cut is not None and index >= self._cut
-                width = sum(one.numel() for one in self._kept) if cut_here else (
-                    self._sequence.visual.stop - start)
-                self._actions.add(
-                    attention_rows(q, keys, attention.head_dim ** -0.5,
-                                   slice(start, start + width), mask), full=not cut_here)
+                full = self._sees_all(index)
+                stop = self._sequence.visual.stop if full else (
+                    start + sum(one.numel() for one in self._kept))
+                self._actions.add(attention_rows(q, keys, attention.head_dim ** -0.5,
+                                                 slice(start, stop), mask), full)
             x = x + attention.attend(q, keys, values, mask, False)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         return self._decoder.norm(x)

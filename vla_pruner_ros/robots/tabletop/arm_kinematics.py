@@ -32,12 +32,3 @@ def inverse(position: np.ndarray) -> np.ndarray:
     upper = np.arctan2(height, radius) + np.arccos(np.clip(cosine, -1.0, 1.0))  # elbow up
     fore = np.arctan2(height - UPPER_ARM * np.sin(upper), radius - UPPER_ARM * np.cos(upper))
     return np.array([yaw, -upper, upper - fore, fore, -yaw])
-
-
-def forward(joints: np.ndarray) -> np.ndarray:
-    """The point between the finger tips (3,) for joint angles (5,), hand vertical."""
-    yaw, upper = joints[0], -joints[1]
-    fore = upper - joints[2]
-    radius = UPPER_ARM * np.cos(upper) + FOREARM * np.cos(fore)
-    height = SHOULDER_HEIGHT + UPPER_ARM * np.sin(upper) + FOREARM * np.sin(fore) - HAND_LENGTH
-    return np.array([radius * np.cos(yaw), radius * np.sin(yaw), height])
