@@ -156,11 +156,11 @@ def test_a_kept_set_with_one_other_token_is_no_tie(backend, rounded):
     is_right, choose = by_vla_pruner(pruner, rounded), pruner.select
 
     def select(signals, budget):
-        kept = choose(signals, budget)
+        kept = choose(signals, budget).numpy()
         dropped = np.setdiff1d(np.union1d(*pruner.pools(signals, budget)), kept)
         for place, one in enumerate(np.resize(dropped, budget)):
             accepted.append(is_right(signals, np.append(np.delete(kept, place), one)))
-        return kept
+        return torch.from_numpy(kept)
     pruner.select = select
     for index in range(FRAMES // 2):
         backend.predict_action_chunk(observation({'primary': cases.image(index)}),
