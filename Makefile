@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo   closed-loop demo: a pruned policy drives a simulated robot through ROS topics
 # make test   the tests
+# make test-kernels   the parity tests again, as processors without AVX-512 and AVX2 compute
 # make lint   style and types
 # make docs   writes again what is generated: parameter file and tables, file tree
 # make eval   the comparison of pruners that the README quotes; continues where it was stopped
 # Each sets up .venv first.  Variables: PYTHON (an interpreter, 3.10 to 3.13), TORCH_INDEX (an extra
-# package index, for example PyTorch's one with CPU builds), DEMO_ARGS, PYTEST_ARGS, EVAL_ARGS.
+# package index, for example PyTorch's one with CPU builds), DEMO_ARGS, PYTEST_ARGS, EVAL_ARGS,
+# KERNELS (default, avx2, avx512) and KERNEL_TESTS (folders of test/) for test-kernels.
 SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -15,6 +17,9 @@ PIP := $(PY) -m pip --disable-pip-version-check
 EVAL_ARGS ?= --claims a,b,c,d,e --pruners vla_pruner,fastv,sparsevlm,divprune,random,uniform \
   --budgets all,50%,25%,12.5%,6.25% --episodes 9 --set execution_horizon=2 --checkpoint tabletop \
   --checkpoint tabletop-seed1 --checkpoint tabletop-seed2 --out out/table
+# Values of ATEN_CPU_CAPABILITY; test/conftest.py narrows the libraries behind torch with it.
+KERNELS ?= default avx2
+KERNEL_TESTS ?= test/parity
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 # Spinning OpenMP threads and a network-wide ROS graph disturb everything else on this machine.
@@ -22,16 +27,22 @@ export OMP_WAIT_POLICY := PASSIVE
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs eval setup clean
+.PHONY: help demo test test-kernels lint docs eval setup clean
 
 help:
-	@sed -n '2,9s/^# //p' Makefile
+	@sed -n '2,/^[^#]/s/^# //p' Makefile
 
 demo: setup
 	$(PY) -m vla_pruner_ros.cli.main demo $(DEMO_ARGS)
 
 test: setup
 	$(PY) -m pytest test $(PYTEST_ARGS)
+
+test-kernels: setup
+	@status=0; for kernels in $(KERNELS); do \
+	  echo "ATEN_CPU_CAPABILITY=$$kernels"; \
+	  ATEN_CPU_CAPABILITY=$$kernels $(PY) -m pytest $(KERNEL_TESTS) $(PYTEST_ARGS) || status=$$?; \
+	done; exit $$status
 
 lint: setup
 	$(PIP) install -q $(INDEX) -c constraints.txt ruff mypy

@@ -11,6 +11,13 @@ sys.path[:0] = [str(HERE / 'helpers'), str(HERE)]  # helpers by name, and the pa
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('MPLBACKEND', 'Agg')
+# torch's own kernels narrowed by this variable: the libraries behind it follow, as on a processor
+# that has no more.  (On one with AMX oneDNN would else choose a bfloat16 packing for torch's
+# attention that the narrowed kernels lack.)
+OLDER_PROCESSOR = {'default': 'SSE4_2', 'avx2': 'AVX2'}.get(os.environ.get('ATEN_CPU_CAPABILITY'))
+if OLDER_PROCESSOR:
+    os.environ.setdefault('MKL_ENABLE_INSTRUCTIONS', OLDER_PROCESSOR)
+    os.environ.setdefault('ONEDNN_MAX_CPU_ISA', OLDER_PROCESSOR.replace('SSE4_2', 'SSE41'))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 # Two test runs on one machine must not hear each other.
 os.environ.setdefault('VLA_PRUNER_TEST_DOMAIN', str(1 + os.getpid() % 100))

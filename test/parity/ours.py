@@ -22,6 +22,11 @@ SIZES = Sizes(
     siglip_inner=int(cases.SIGLIP['embed_dim'] * cases.SIGLIP['mlp_ratio']),
     llm_width=cases.DECODER['hidden_size'], llm_inner=cases.DECODER['intermediate_size'],
     llm_layers=cases.DECODER['num_hidden_layers'], llm_heads=cases.DECODER['num_attention_heads'])
+#: What two sets of kernels may differ by: about five times the most that any two were seen to
+#: (docs/parity.md).  Visual tokens, hidden states, logits and chunks: as a share of the largest
+#: value; attention scores: as a share of each; cosines: as they are.
+TOLERANCE = {'visual': 6e-6, 'hidden': 1e-5, 'logits': 1.5e-5, 'chunk': 5e-5, 'scores': 1.5e-4,
+             'cosines': 1e-5}
 
 
 @cache
@@ -71,3 +76,17 @@ def largest(ours: Any, theirs: Any) -> float:
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     assert ours.shape == theirs.shape
     return float(np.abs(ours - theirs).max())
+
+
+def apart(ours: Any, theirs: Any) -> float:
+    """Largest difference of two arrays of one shape, as a share of the largest value of theirs."""
+    return largest(ours, theirs) / float(np.abs(np.asarray(theirs)).max())
+
+
+def relative(ours: Any, theirs: Any) -> float:
+    """Largest relative difference; a value that is zero on one side only differs infinitely."""
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    assert ours.shape == theirs.shape
+    with np.errstate(divide='ignore', invalid='ignore'):
+        ratio = np.abs(ours - theirs) / np.abs(theirs)
+    return float(np.where(ours == theirs, 0.0, ratio).max())

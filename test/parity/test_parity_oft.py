@@ -8,6 +8,7 @@ from openvla_checkpoint import Oft, oft_shapes
 from parity import cases
 from parity.frames import bridge_frames
 from parity.ours import (
+    apart,
     checkpoint,
     FixedPrompt,
     GOLDEN,
@@ -16,6 +17,7 @@ from parity.ours import (
     observation,
     parameters,
     SIZES,
+    TOLERANCE,
 )
 import pytest
 from skipped import shared_file
@@ -26,7 +28,6 @@ from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.core.pruners.interface import Pruner
 from vla_pruner_ros.core.token_selector import TokenSelector
 
-TOLERANCE = 1e-5
 #: platform -> (cameras, chunk, action and state dimensions, data set)
 PLATFORMS = {'libero': (2, 8, 7, 8, 'libero_spatial_no_noops'),
              'aloha': (3, 25, 14, 14, 'aloha_fold_shirt')}
@@ -124,9 +125,9 @@ def test_visual_tokens_hidden_states_and_chunks_are_the_same(backends, platform,
         run = PrunedPass(backend.model.decoder, sequence, TokenSelector(None, 0, 256),
                          causal=False)
         hidden = run.prefill(embeds).hidden
-    assert largest(visual[0, ::16], theirs['visual']) <= TOLERANCE
-    assert largest(hidden[0, ::3], theirs['hidden']) <= TOLERANCE
-    assert largest(chunk(backend, pictures, state), theirs['actions']) <= TOLERANCE
+    assert apart(visual[0, ::16], theirs['visual']) <= TOLERANCE['visual']
+    assert apart(hidden[0, ::3], theirs['hidden']) <= TOLERANCE['hidden']
+    assert apart(chunk(backend, pictures, state), theirs['actions']) <= TOLERANCE['chunk']
 
 
 @pytest.mark.parametrize('variant', ['without_state', 'film'])
@@ -136,7 +137,7 @@ def test_chunks_without_state_and_with_film_are_the_same(backends, platform, var
     for name in ('formula0', 'formula1'):
         pictures, state, theirs = moment(platform, name)
         wanted = 'actions_film' if variant == 'film' else 'actions_without_state'
-        assert largest(chunk(backend, pictures, state), theirs[wanted]) <= TOLERANCE
+        assert apart(chunk(backend, pictures, state), theirs[wanted]) <= TOLERANCE['chunk']
 
 
 class Formula(Pruner):
@@ -157,11 +158,11 @@ def test_chunks_after_a_cut_are_the_same(backends, platform, name, layer):
     found = backend.predict_action_chunk(observed(backend, pictures, state),
                                          TokenSelector(Formula(layer), 64, 256))
     assert [len(one) for one in found.kept] == [64] * len(pictures)
-    apart = largest(found.actions / backend.data.scale, theirs['actions_cut'])
+    difference = apart(found.actions / backend.data.scale, theirs['actions_cut'])
     if layer == 3:
-        assert apart <= TOLERANCE
+        assert difference <= TOLERANCE['chunk']
     else:  # negative control: one layer too late
-        assert apart > 10 * TOLERANCE
+        assert difference > 10 * TOLERANCE['chunk']
 
 
 @pytest.mark.parametrize('broken', ['causal', 'end', 'rows', 'cameras', 'bounds'])
@@ -191,4 +192,5 @@ def test_a_slightly_wrong_policy_is_noticed(backends, monkeypatch, broken):
         action = backend.data.action
         wide = replace(action, low=1.5 * action.low, high=1.5 * action.high)
         monkeypatch.setattr(backend, 'data', replace(backend.data, action=wide))
-    assert largest(chunk(backend, pictures, state), theirs['actions']) > 10 * TOLERANCE
+    wrong = apart(chunk(backend, pictures, state), theirs['actions'])
+    assert wrong > 10 * TOLERANCE['chunk']
