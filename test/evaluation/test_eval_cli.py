@@ -152,5 +152,5 @@ def test_durations_for_people(seconds, text):
 
 def test_ray_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "vla_pruner_ros\[ray\]"'):
+    with pytest.raises(MissingDependencyError, match=r'pip install -e ".\[ray\]"'):
         RayActors('local', 1, None)

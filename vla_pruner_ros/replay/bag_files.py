@@ -6,18 +6,25 @@ file or per message, also where the metadata that would say so is missing; type 
 without ``/msg/``.  Knows bags; does not know policies.
 """
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+import sqlite3
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, VlaPrunerError
+from vla_pruner_ros.core.errors import (
+    ConfigError,
+    MissingDependencyError,
+    OutputError,
+    VlaPrunerError,
+)
+from vla_pruner_ros.core.install_hints import how_to_install
 
 DISTROS = ('foxy', 'galactic', 'humble', 'iron', 'jazzy', 'kilted')
 SUFFIXES = ('.mcap', '.db3')
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-INSTALL = 'needs the package rosbags: pip install rosbags'
+INSTALL = f'needs the package rosbags: {how_to_install("rosbags")}'
 
 
 @dataclass(frozen=True)
@@ -187,6 +194,7 @@ class BagWriter:
 
         Raises:
             ConfigError: a type without a known definition.
+            OutputError: it cannot be written (disk full).
         """
         name = full_type(type_name)
         key = (topic, name)
@@ -194,15 +202,29 @@ class BagWriter:
             if name not in self._types.fielddefs:
                 raise ConfigError(f'topic {topic} has the type {type_name!r}, which has no known '
                                   'message definition; only standard types can be recorded')
-            self._connections[key] = self._writer.add_connection(topic, name,
-                                                                 typestore=self._types)
-        self._writer.write(self._connections[key], stamp_ns, data)
+            with self._errors():
+                self._connections[key] = self._writer.add_connection(topic, name,
+                                                                     typestore=self._types)
+        with self._errors():
+            self._writer.write(self._connections[key], stamp_ns, data)
 
     def close(self) -> None:
-        """Write the metadata; a second call does nothing."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """Write the metadata; a second call does nothing.
+
+        Raises:
+            OutputError: it cannot be written (disk full).
+        """
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with self._errors():
+                writer.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise OutputError(f'the bag {self.path} cannot be written: {error}') from error
 
 
 def full_type(name: str) -> str:

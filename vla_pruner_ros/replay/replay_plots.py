@@ -7,26 +7,34 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.replay.replay_run import RunResult
+from vla_pruner_ros.runtime.output_files import written_aside
 
 STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
 MOST_LINES = 7
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Matplotlib without a display.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
     try:
         import matplotlib
     except ImportError as error:
-        raise MissingDependencyError('plots need matplotlib: pip install matplotlib') from error
+        raise MissingDependencyError('plots need matplotlib (or leave them out with '
+                                     f'--no-pictures): {how_to_install("matplotlib")}') from error
     matplotlib.use('Agg')
-    from matplotlib import pyplot
-    return pyplot
+    from matplotlib import pyplot as plt
+    return plt
 
 
 def plot_actions(runs: Sequence[RunResult], spec: PolicySpec, path: Path) -> Path:
     """First action of every chunk over time, one panel per action value."""
-    plt = _pyplot()
+    plt = pyplot()
     names = spec.action_names
     figure, axes = plt.subplots(len(names), 1, sharex=True, squeeze=False,
                                 figsize=(10, 1.0 + 1.7 * len(names)))
@@ -49,7 +57,7 @@ def plot_actions(runs: Sequence[RunResult], spec: PolicySpec, path: Path) -> Pat
 
 def plot_deviation(rows: Sequence[dict[str, Any]], spec: PolicySpec, path: Path) -> Path:
     """Distance of the chunk ends from the unpruned run, and token choice, against the budget."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
     for number, pruner in enumerate(dict.fromkeys(row['pruner'] for row in rows)):
         mine = sorted((row for row in rows if row['pruner'] == pruner),
@@ -79,7 +87,7 @@ def plot_deviation(rows: Sequence[dict[str, Any]], spec: PolicySpec, path: Path)
 
 def plot_stages(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     """Median milliseconds per stage, one bar per run."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(9, 1.2 + 0.45 * len(rows)))
     labels = [row['label'] for row in rows]
     left = np.zeros(len(rows))
@@ -112,6 +120,7 @@ def _number(value: Any) -> float:
 
 def _save(plt: Any, figure: Any, path: Path) -> Path:
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110)
     plt.close(figure)
     return path

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.evaluation.plan.method_variants import UNPRUNED
+from vla_pruner_ros.runtime.output_files import written_aside
 
 MARKERS = 'sD^vPX*'  # of methods that ran at a single budget, which get no line
 STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
@@ -23,8 +25,8 @@ def pyplot() -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise MissingDependencyError('plots need matplotlib: pip install matplotlib (or leave '
-                                     'them out with --no-plots)') from error
+        raise MissingDependencyError('plots need matplotlib (or leave them out with '
+                                     f'--no-plots): {how_to_install("matplotlib")}') from error
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
     return plt
@@ -199,6 +201,7 @@ def plot_cost(variants: Sequence[Variant], path: Path) -> Path:
 
 def _save(plt: Any, figure: Any, path: Path, below: float = 0.0) -> Path:
     figure.tight_layout(rect=(0.0, below / figure.get_figheight(), 1.0, 1.0))
-    figure.savefig(path, dpi=110)
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110)
     plt.close(figure)
     return path
