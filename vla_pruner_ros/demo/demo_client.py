@@ -113,7 +113,7 @@ class DemoClient:
         while time.monotonic() < end and not there():
             self._executor.spin_once(timeout_sec=0.05)
         if there():
-            raise ConfigError(f'{_domain()} is busy: {" and ".join(there())} run there already. '
+            raise ConfigError(f'{_domain()} is busy: there already: {" and ".join(there())}. '
                               f'{_REMEDY}')
 
     def check_undisturbed(self) -> None:
@@ -134,13 +134,14 @@ class DemoClient:
         """Wait until the policy is active and the robot is there.
 
         Raises:
-            BackendError: the policy could not be configured; says why.
+            BackendError: the policy could not be configured, or is not the only one; says why.
         """
         def ready() -> bool:
             if self.policy.get('failure'):
                 raise BackendError(f'the policy could not start: {self.policy["failure"]}')
             return bool(self.policy.get('state') == 'active' and self.robot)
         self.until(ready, 'waiting for the policy and the robot to start')
+        self.check_undisturbed()
 
     def set_parameters(self, node: str, **values: Any) -> None:
         """Set parameters of a running node, all or none.
