@@ -3,8 +3,11 @@
 # make test   the tests
 # make lint   style and types
 # make eval   the comparison of pruners that the README quotes; continues where it was stopped
-# Each sets up .venv first.  Variables: PYTHON (an interpreter, 3.10 to 3.13), TORCH_INDEX (an extra
-# package index, for example PyTorch's one with CPU builds), DEMO_ARGS, PYTEST_ARGS, EVAL_ARGS.
+# make clean  remove .venv and what was built; results in out/ stay
+# make clean-results   remove out/
+# The first four set up .venv first.  Variables: PYTHON (an interpreter, 3.10 to 3.13),
+# TORCH_INDEX (an extra package index, for example PyTorch's one with CPU builds), DEMO_ARGS,
+# PYTEST_ARGS, EVAL_ARGS.
 SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -14,6 +17,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 EVAL_ARGS ?= --claims a,b,c,d,e --pruners vla_pruner,fastv,sparsevlm,divprune,random,uniform \
   --budgets all,50%,25%,12.5%,6.25% --episodes 9 --set execution_horizon=2 --checkpoint tabletop \
   --checkpoint tabletop-seed1 --checkpoint tabletop-seed2 --out out/table
+READY := Ready: $(VENV)/bin/vla-pruner --help   (or by name after: source $(VENV)/bin/activate)
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 # Spinning OpenMP threads and a network-wide ROS graph disturb everything else on this machine.
@@ -21,10 +25,10 @@ export OMP_WAIT_POLICY := PASSIVE
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint eval setup clean
+.PHONY: help demo test lint eval setup clean clean-results
 
 help:
-	@sed -n '2,8s/^# //p' Makefile
+	@sed -n '2,11s/^# //p' Makefile
 
 demo: setup
 	$(PY) -m vla_pruner_ros.cli.main demo $(DEMO_ARGS)
@@ -40,8 +44,11 @@ lint: setup
 eval: setup
 	$(PY) -m vla_pruner_ros.cli.main eval $(EVAL_ARGS)
 
+# colcon would look for packages in a virtual environment that lies in its workspace.
 setup: $(STAMP)
+	@touch $(VENV)/COLCON_IGNORE
 	@$(PY) -m vla_pruner_ros.demo.machine_check
+	$(if $(filter setup,$(MAKECMDGOALS)),@echo '$(READY)')
 
 $(STAMP): constraints.txt setup.py pyproject.toml
 	@set -e; for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.12 python3.11 python3.13 python3.10); do \
@@ -58,4 +65,7 @@ $(STAMP): constraints.txt setup.py pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build install log out *.egg-info
+	rm -rf $(VENV) build install log *.egg-info
+
+clean-results:
+	rm -rf out

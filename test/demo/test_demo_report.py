@@ -4,16 +4,18 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 from paths import ROOT
 import pytest
 
-from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.errors import ConfigError, OutputError
 from vla_pruner_ros.demo import demo_report as report
 from vla_pruner_ros.demo.demo_pictures import film_strip, spread, summary
 from vla_pruner_ros.demo.demo_report import Block, Episode
 from vla_pruner_ros.demo.node_processes import ProcessDied, Processes, ros_arguments
+from vla_pruner_ros.demo.run_demo import Files, finish
 
 
 def step(total, kept, reused=False, pruned=True):
@@ -72,6 +74,19 @@ def test_on_a_narrow_terminal_the_table_has_several_parts_with_the_same_rows():
     assert {tuple(part.splitlines()[2].split()[:2]) for part in parts} == {('reach', '49')}
     whole = ' '.join(parts).split()
     assert all(name in whole for name in ('success', 'decoder', 'reused', '49/196', '75%'))
+
+
+def test_a_disk_that_becomes_full_costs_the_files_but_not_the_table(tmp_path, full_disk, capsys):
+    options = SimpleNamespace(out=tmp_path)
+    files = Files()
+    files.draw(tmp_path / 'film.png', film_strip, 'reach', 'reach the ball', {'all': []})
+    with pytest.raises(OutputError, match='demo.json cannot be written: No space left on device'):
+        finish(options, episodes(), files)
+    assert 'all tasks' in capsys.readouterr().out
+    assert [str(one) for one in files.problems] == [
+        f'{tmp_path / name} cannot be written: No space left on device'
+        for name in ('film.png', 'summary.png')]
+    assert not list(tmp_path.iterdir())
 
 
 def test_frames_are_spread_over_the_episode():

@@ -16,8 +16,8 @@ from vla_pruner_ros.core.errors import VlaPrunerError
 from vla_pruner_ros.runtime.output_files import check_folder, write_text
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # no file may become longer
 folder = Path(sys.argv[1])
-for attempt in (lambda: check_folder(folder), lambda: write_text(folder / "report.md", "x" * 5000)
-                ):
+path = folder / "report.md"
+for attempt in (lambda: check_folder(folder), lambda: write_text(path, "x" * 5000)):
     try:
         attempt()
     except VlaPrunerError as error:
