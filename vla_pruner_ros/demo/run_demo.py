@@ -35,11 +35,12 @@ from vla_pruner_ros.runtime.output_files import check_folder, write_text
 from vla_pruner_ros.runtime.own_command import own_command
 from vla_pruner_ros.runtime.terminal_tables import terminal_width, wrapped
 
-LEGEND = """
+LEGEND = """\
 Milliseconds are medians per model run; policy Hz and robot Hz are steps per second of wall time,
 the simulator included.  "pruned" is the share of model runs that dropped tokens: the first ones of
 an episode are the warm-up of the method and drop none.
 """
+WIDEST = 99  # columns of running text
 BAG_TOPICS = ('/joint_states', '/ee_pose', '/instruction',
               '/pruned_policy/ee_trajectory', '/pruned_policy/gripper_command',
               '/pruned_policy/status', '/sim_robot/episode')
@@ -148,7 +149,8 @@ def finish(options: argparse.Namespace, episodes: Sequence[report.Episode],
         OutputError: a file could not be written; the table was printed.
     """
     lines = report.rows(episodes)
-    print(wrapped(LEGEND, terminal_width(), ''))
+    width = min(terminal_width() or WIDEST, WIDEST)
+    print(f'\n{wrapped(" ".join(LEGEND.split()), width, "")}\n')
     print(report.table(lines, terminal_width()), flush=True)  # first, because writing can fail
     files.draw(options.out / 'summary.png', summary, lines)
     document = {
