@@ -5,9 +5,12 @@
 # make lint   style and types
 # make docs   writes again what is generated: parameter file and tables, file tree
 # make eval   the comparison of pruners that the README quotes; continues where it was stopped
-# Each sets up .venv first.  Variables: PYTHON (an interpreter, 3.10 to 3.13), TORCH_INDEX (an extra
-# package index, for example PyTorch's one with CPU builds), DEMO_ARGS, PYTEST_ARGS, EVAL_ARGS,
-# KERNELS (default, avx2, avx512) and KERNEL_TESTS (folders of test/) for test-kernels.
+# make clean  remove .venv and what was built; results in out/ stay
+# make clean-results   remove out/
+# All but the last two set up .venv first.  Variables: PYTHON (an interpreter, 3.10 to 3.13),
+# TORCH_INDEX (an extra package index, for example PyTorch's one with CPU builds), DEMO_ARGS,
+# PYTEST_ARGS, EVAL_ARGS, KERNELS (default, avx2, avx512) and KERNEL_TESTS (folders of test/) for
+# test-kernels.
 SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -20,6 +23,7 @@ EVAL_ARGS ?= --claims a,b,c,d,e --pruners vla_pruner,fastv,sparsevlm,divprune,ra
 # Values of ATEN_CPU_CAPABILITY; test/conftest.py narrows the libraries behind torch with it.
 KERNELS ?= default avx2
 KERNEL_TESTS ?= test/parity
+READY := Ready: $(VENV)/bin/vla-pruner --help   (or by name after: source $(VENV)/bin/activate)
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 # Spinning OpenMP threads and a network-wide ROS graph disturb everything else on this machine.
@@ -27,7 +31,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kernels lint docs eval setup clean
+.PHONY: help demo test test-kernels lint docs eval setup clean clean-results
 
 help:
 	@sed -n '2,/^[^#]/s/^# //p' Makefile
@@ -55,8 +59,11 @@ docs: $(STAMP)
 eval: setup
 	$(PY) -m vla_pruner_ros.cli.main eval $(EVAL_ARGS)
 
+# colcon would look for packages in a virtual environment that lies in its workspace.
 setup: $(STAMP)
+	@touch $(VENV)/COLCON_IGNORE
 	@$(PY) -m vla_pruner_ros.demo.machine_check
+	$(if $(filter setup,$(MAKECMDGOALS)),@echo '$(READY)')
 
 $(STAMP): constraints.txt setup.py pyproject.toml
 	@set -e; for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.12 python3.11 python3.13 python3.10); do \
@@ -73,4 +80,7 @@ $(STAMP): constraints.txt setup.py pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build install log out *.egg-info
+	rm -rf $(VENV) build install log *.egg-info
+
+clean-results:
+	rm -rf out

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build script: colcon (ament_python) and pip both read this file."""
 from glob import glob
+from pathlib import Path
+import re
 
 from setuptools import find_packages, setup
 from setuptools.command.develop import develop
 
 PACKAGE = 'vla_pruner_ros'
 SHARE = f'share/{PACKAGE}'
+HERE = Path(__file__).resolve().parent
+VERSION = re.search(r"^__version__ = '(.+)'$",
+                    (HERE / PACKAGE / '__init__.py').read_text(encoding='utf-8'), re.M)[1]
 
 # On a robot rclpy, the messages and OpenCV come from apt; these extras are for everybody else.
-# Each line is justified in docs/packaging.md.
+# Each line is justified in docs/packaging.md.  No lower bound of numpy above the one that the
+# oldest ROS distribution has; pip upgrades it all the same for OpenCV, unless told otherwise:
+# pip install -c constraints-robot.txt ".[replay]"
 OPENCV = ['opencv-python-headless>=4.5,<5']
 EXTRAS = {
     'opencv': OPENCV,
@@ -57,9 +64,18 @@ class Develop(develop):
 
 setup(
     name=PACKAGE,
-    version='0.1.0',
+    version=VERSION,
     description='Vision-Language-Action policies on ROS 2 with pruned visual tokens and '
                 'reused actions',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    classifiers=[
+        'Intended Audience :: Developers',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Typing :: Typed',
+    ],
     license='Apache-2.0',
     maintainer='vla_pruner_ros maintainers',
     maintainer_email='vla-pruner-ros@users.noreply.github.com',
@@ -79,8 +95,8 @@ setup(
     entry_points={
         'console_scripts': [
             'vla-pruner = vla_pruner_ros.cli.main:main',
-            'pruned_policy = vla_pruner_ros.ros.policy_node:main',
-            'sim_robot = vla_pruner_ros.robots.node.robot_node:main',
+            'pruned_policy = vla_pruner_ros.cli.nodes:pruned_policy',
+            'sim_robot = vla_pruner_ros.cli.nodes:sim_robot',
         ],
     },
 )

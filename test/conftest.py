@@ -37,6 +37,14 @@ MUST_HAVE_ROS = os.environ.get('VLA_PRUNER_REQUIRE_ROS', '') == '1'
 collect_ignore = [] if HAS_ROS else list(ROS_FOLDERS)
 
 
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk that became full during a run: no result can be finished any more."""
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setattr('vla_pruner_ros.runtime.output_files.os.replace', full)
+
+
 def pytest_report_header(config):
     if not HAS_ROS:
         return 'rclpy is not installed: the ROS tests are left out'

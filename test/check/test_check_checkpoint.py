@@ -31,6 +31,22 @@ def report(path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.parametrize('out', ['/dev/null/check.json', '/proc'])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_loaded(bag, out, capsys):
+    assert main(['check', '/no/such/checkpoint', '--bag', str(bag), '--out', out]) == 2
+    error = capsys.readouterr().err
+    assert '--out /' in error and 'checkpoint' not in error
+
+
+def test_a_disk_that_becomes_full_costs_the_file_but_not_the_report(
+        checkpoint, bag, tmp_path, full_disk, capsys):
+    assert main(['check', str(checkpoint), '--bag', str(bag), '--steps', '2', '--budgets', '64',
+                 '--out', str(tmp_path / 'check.json'), *FAST]) == 2
+    shown = capsys.readouterr()
+    assert 'vla_pruner 64' in shown.out and 'No space left on device' in shown.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_checkpoint_is_tried_unpruned_and_pruned(checkpoint, bag, tmp_path, capsys):
     out = tmp_path / 'deep' / 'check.json'
     assert main(['check', str(checkpoint), '--bag', str(bag), '--steps', '6', '--budgets', '64,32',

@@ -136,7 +136,7 @@ def test_a_repository_id_is_downloaded_at_its_revision(tmp_path, monkeypatch):
 
 def test_a_repository_id_without_the_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
-    with pytest.raises(MissingDependencyError, match='pip install huggingface_hub'):
+    with pytest.raises(MissingDependencyError, match=r'pip install -e "\.\[hub\]"'):
         resolve_checkpoint('openvla/openvla-7b')
 
 

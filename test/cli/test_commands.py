@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``vla-pruner`` command, parameter files and ``--set``."""
+import os
 import subprocess
 import sys
 
+from paths import ROOT
 import pytest
 import yaml
 
-from vla_pruner_ros.cli.main import COMMANDS, main
+from vla_pruner_ros import __version__
+from vla_pruner_ros.cli import nodes
+from vla_pruner_ros.cli.main import COMMANDS, guarded, main
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters, table
 from vla_pruner_ros.runtime.parameter_files import load_parameters, parse_setting
@@ -47,6 +51,72 @@ def test_runtime_and_command_line_import_without_ros():
             'print("imported")')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.stdout == 'imported\n', done.stderr
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(['--version']) == 0
+    assert capsys.readouterr().out == f'vla-pruner {__version__}\n'
+
+
+@pytest.mark.parametrize('call, words', [
+    ('from vla_pruner_ros.cli.nodes import pruned_policy as run', 'pruned_policy: error:'),
+    ('from vla_pruner_ros.cli.nodes import sim_robot as run', 'sim_robot: error:'),
+    ('from vla_pruner_ros.cli.main import main\n'
+     'run = lambda: main(["record", "--topics", "/x", "-o", "bag"])', 'vla-pruner record: error:'),
+    ('from vla_pruner_ros.cli.main import main\nrun = lambda: main(["demo"])',
+     'vla-pruner demo: error:')])
+def test_a_missing_ros_is_one_line_and_status_2(tmp_path, call, words):
+    code = f'import sys; sys.modules["rclpy"] = None\n{call}\nsys.exit(run())'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert done.returncode == 2 and done.stderr.count('\n') == 1
+    assert done.stderr.startswith(words) and 'source the setup file of your ROS' in done.stderr
+
+
+@pytest.mark.parametrize('name', ['pruned_policy', 'sim_robot'])
+def test_the_nodes_have_a_help_that_starts_nothing(capsys, monkeypatch, name):
+    monkeypatch.setattr(sys, 'argv', [name, '--help'])
+    assert getattr(nodes, name)() == 0
+    assert capsys.readouterr().out.startswith(f'usage: {name} [--ros-args')
+
+
+@pytest.mark.parametrize('encoding', ['ascii', 'latin-1', 'cp1252'])
+@pytest.mark.parametrize('words', [['params'], ['params', '--yaml'], ['--help']])
+def test_a_terminal_that_is_not_utf_8_is_no_fault(encoding, words):
+    done = subprocess.run([sys.executable, '-m', 'vla_pruner_ros.cli.main', *words],
+                          capture_output=True, cwd=ROOT,
+                          env={**os.environ, 'PYTHONIOENCODING': encoding})
+    assert done.returncode == 0 and done.stderr == b''
+    assert done.stdout.decode(encoding)
+
+
+def test_a_reader_that_has_gone_is_no_fault():
+    done = subprocess.run(
+        ['bash', '-c', f'{sys.executable} -m vla_pruner_ros.cli.main params | true; '
+         'echo ${PIPESTATUS[0]}'], capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr == '' and done.stdout in ('141\n', '0\n')
+
+
+@pytest.mark.parametrize('error, status', [
+    (FileNotFoundError(2, 'No such file', '/nowhere'), 2), (OSError(28, 'No space left'), 2),
+    (ModuleNotFoundError('gone', name='metaworld'), 2), (ConfigError('wrong'), 2),
+    (KeyboardInterrupt(), 130), (KeyError('ours'), 1)])
+def test_what_a_program_raises_is_one_line_and_a_status(capsys, error, status):
+    def run():
+        raise error
+    assert guarded('tool', run) == status
+    shown = capsys.readouterr().err
+    assert shown.startswith('tool: error: ') and shown.count('\n') == 1
+
+
+@pytest.mark.parametrize('words', [
+    ['bench', 'selection', '--device', 'foo'], ['bench', 'decoder', '--device', 'foo'],
+    ['bench', 'decoder', '--models', 'huge'], ['bench', 'quantization', '/no/such/place'],
+    ['inspect', '/no/such/place'], ['check', '/no/such/place', '--bag', '/no/such/bag'],
+    ['eval', '--jobs', '0'], ['eval', '--env', 'nowhere'], ['demo', '--episodes', '0']])
+def test_bad_input_is_status_2_whatever_the_command(capsys, words):
+    assert main(words) == 2
+    assert capsys.readouterr().err.count('\n') == 1
 
 
 def test_an_unknown_command_is_one_line(capsys):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 from paths import ROOT
 import pytest
@@ -22,7 +23,7 @@ class Demo:
         self.lines = []
         self._process = subprocess.Popen(
             [sys.executable, '-u', '-m', 'vla_pruner_ros.cli.main', 'demo', '--out', str(folder),
-             '--domain', os.environ['ROS_DOMAIN_ID'], *arguments],
+             *arguments],  # the domain is that of the tests, ROS_DOMAIN_ID
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             stdin=subprocess.DEVNULL)
         self._news = threading.Condition()
@@ -49,6 +50,10 @@ class Demo:
 
     def pids(self):
         return {name: int(pid) for name, pid in re.findall(r'(\w+) \(pid (\d+)\)', self.text)}
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     def signal(self, number):
         self._process.send_signal(number)
@@ -154,6 +159,51 @@ def test_ctrl_c_ends_everything(start):
     demo.signal(signal.SIGINT)
     assert demo.end() == 130
     assert not [pid for pid in demo.pids().values() if alive(pid)]
+
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM])
+def test_a_closed_terminal_and_a_polite_end_leave_nothing_behind(start, number):
+    demo = start('--tasks', 'reach-v3', '--episodes', '1000', '--budgets', 'all')
+    demo.wait_for('Started sim_robot')
+    demo.signal(number)
+    assert demo.end() == 130
+    assert len(demo.pids()) == 2 and not [pid for pid in demo.pids().values() if alive(pid)]
+
+
+def test_the_nodes_end_when_the_demo_is_killed(start):
+    demo = start('--tasks', 'reach-v3', '--episodes', '1000', '--budgets', 'all')
+    demo.wait_for('Both nodes are up')
+    demo.signal(signal.SIGKILL)
+    assert demo.end() == -signal.SIGKILL
+    end = time.monotonic() + DEADLINE
+    while [pid for pid in demo.pids().values() if alive(pid)]:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert len(demo.pids()) == 2
+
+
+def test_a_second_demo_in_the_domain_is_refused_at_once(start):
+    first = start('--tasks', 'reach-v3', '--episodes', '1000', '--budgets', 'all')
+    first.wait_for('ROS_DOMAIN_ID=')
+    second = start('--tasks', 'reach-v3')
+    assert second.end() == 2
+    assert f'another demo (pid {first.pid}) runs in ROS domain' in second.text
+    assert '--domain' in second.text and 'Started' not in second.text
+
+
+@pytest.mark.parametrize('name', ['sim_robot', 'pruned_policy'])
+def test_a_domain_with_such_a_node_is_refused_before_anything_starts(start, name):
+    import rclpy
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node(name, context=context)
+    try:
+        demo = start('--tasks', 'reach-v3')
+        assert demo.end() == 2
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
+    assert f'is busy: there already: /{name}' in demo.text and not demo.pids()
 
 
 def test_a_node_that_dies_is_reported_with_its_last_words(start):

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers, table and pictures of the demo; expected values by hand."""
+"""Numbers, table, pictures and child processes of the demo; expected values by hand."""
+import os
+import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
+from paths import ROOT
 import pytest
 
-from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.errors import ConfigError, OutputError
 from vla_pruner_ros.demo import demo_report as report
 from vla_pruner_ros.demo.demo_pictures import film_strip, spread, summary
 from vla_pruner_ros.demo.demo_report import Block, Episode
 from vla_pruner_ros.demo.node_processes import ProcessDied, Processes, ros_arguments
+from vla_pruner_ros.demo.run_demo import Files, finish
 
 
 def step(total, kept, reused=False, pruned=True):
@@ -60,6 +66,29 @@ def test_the_table_is_aligned_and_holds_every_row():
     assert len({len(line) for line in lines}) == 1
 
 
+def test_on_a_narrow_terminal_the_table_has_several_parts_with_the_same_rows():
+    rows = report.rows(episodes())
+    parts = report.table(rows, width=40).split('\n\n')
+    assert len(parts) > 1
+    assert max(len(line) for part in parts for line in part.splitlines()) <= 40
+    assert {tuple(part.splitlines()[2].split()[:2]) for part in parts} == {('reach', '49')}
+    whole = ' '.join(parts).split()
+    assert all(name in whole for name in ('success', 'decoder', 'reused', '49/196', '75%'))
+
+
+def test_a_disk_that_becomes_full_costs_the_files_but_not_the_table(tmp_path, full_disk, capsys):
+    options = SimpleNamespace(out=tmp_path)
+    files = Files()
+    files.draw(tmp_path / 'film.png', film_strip, 'reach', 'reach the ball', {'all': []})
+    with pytest.raises(OutputError, match='demo.json cannot be written: No space left on device'):
+        finish(options, episodes(), files)
+    assert 'all tasks' in capsys.readouterr().out
+    assert [str(one) for one in files.problems] == [
+        f'{tmp_path / name} cannot be written: No space left on device'
+        for name in ('film.png', 'summary.png')]
+    assert not list(tmp_path.iterdir())
+
+
 def test_frames_are_spread_over_the_episode():
     assert spread(3, 6) == [0, 1, 2]
     assert spread(11, 6) == [0, 2, 4, 6, 8, 10]
@@ -97,7 +126,6 @@ def until(predicate):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    import os
     return Processes({**os.environ, 'PYTHONPATH': str(tmp_path)}, tmp_path)
 
 
@@ -127,12 +155,28 @@ def test_processes_are_ended_when_the_demo_fails(here, tmp_path):
     assert child.wait(0)
 
 
+def test_a_child_that_ignores_its_interrupt_ends_soon_after_its_parent(tmp_path):
+    (tmp_path / 'deaf.py').write_text('import signal, sys\n'
+                                      'signal.signal(signal.SIGINT, signal.SIG_IGN)\n'
+                                      'assert sys.stdin.read() == ""\n'
+                                      'print("deaf", flush=True)\nsignal.pause()')
+    child = subprocess.Popen(
+        [sys.executable, '-c', 'from vla_pruner_ros.demo import watched_module as watched\n'
+         'watched.PATIENCE_S = 0.2\nwatched.main()', 'deaf'], stdin=subprocess.PIPE, cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(tmp_path)])},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == 'deaf\n'
+    child.stdin.close()  # as the end of the parent does
+    assert child.wait(30) == 1 and 'Timeout' in child.stderr.read()
+
+
 @pytest.mark.parametrize('arguments, words', [
     (['--tasks', 'fly'], 'known tasks: reach-v3'),
     (['--episodes', '0'], '--episodes is 0; accepted: 1 to 1000'),
     (['--tasks', 'reach-v3,reach-colour'],
      "policy 'metaworld' needs camera(s) corner; task reach-colour has front, wrist"),
     (['--budgets', 'few'], "budget 'few'; accepted"),
+    (['--domain', '400'], '--domain is 400; accepted: 0 to 232'),
     (['--checkpoint', '/no/such/place'], 'not a directory and not a shipped policy'),
 ])
 def test_bad_arguments_are_refused_before_anything_starts(arguments, words, tmp_path, capsys):

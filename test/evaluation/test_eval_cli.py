@@ -51,6 +51,35 @@ def test_a_run_ends_with_a_report_and_a_table(backend, tmp_path, capsys):
     assert report(tmp_path)['plan']['conditions']['parameters.execution_horizon'] == 1
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_a_policy_is_loaded(monkeypatch, capsys):
+    loaded = []
+    monkeypatch.setattr('vla_pruner_ros.backends.load_backend', loaded.append)
+    assert main(['eval', *COMMON, *SMALL, '--out', '/dev/null/out']) == 2
+    assert '--out /dev/null/out cannot be written' in capsys.readouterr().err and not loaded
+
+
+def test_a_disk_that_becomes_full_costs_the_report_but_not_the_table(
+        backend, tmp_path, full_disk, capsys):
+    assert evaluate(tmp_path, *SMALL) == 2
+    shown = capsys.readouterr()
+    assert 'action_only 8' in shown.out and 'No space left on device' in shown.err
+    assert [path.name for path in tmp_path.iterdir()] == ['episodes.jsonl']
+
+
+def test_a_journal_that_does_not_fit_says_how_to_continue(backend, tmp_path, monkeypatch, capsys):
+    written = []
+
+    def sync(number):
+        written.append(number)
+        if len(written) > 4:
+            raise OSError(28, 'No space left on device')
+    monkeypatch.setattr('vla_pruner_ros.evaluation.running.episode_journal.os.fsync', sync)
+    monkeypatch.setattr(command, 'check_folder', lambda folder: None)
+    assert evaluate(tmp_path, *SMALL) == 2
+    error = capsys.readouterr().err
+    assert '3 of 18 episodes are kept in' in error and 'No space left on device' in error
+
+
 def test_the_same_command_runs_nothing_again_and_a_larger_one_what_is_new(backend, tmp_path,
                                                                           capsys):
     evaluate(tmp_path, *SMALL)
@@ -143,5 +172,5 @@ def test_durations_for_people(seconds, text):
 
 def test_ray_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "vla_pruner_ros\[ray\]"'):
+    with pytest.raises(MissingDependencyError, match=r'pip install -e ".\[ray\]"'):
         RayActors('local', 1, None)

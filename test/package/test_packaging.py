@@ -5,14 +5,18 @@ from fnmatch import fnmatch
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
+import tarfile
 import types
 import xml.etree.ElementTree as ElementTree
 
 from paths import ROOT
 import pytest
 import yaml
+
+from vla_pruner_ros import __version__
 
 PACKAGE = ROOT / 'vla_pruner_ros'
 SOURCES = sorted(PACKAGE.rglob('*.py'))
@@ -64,7 +68,7 @@ def test_version_and_name_agree_everywhere(setup):
     assert manifest.get('format') == '3'
     assert manifest.find('export/build_type').text == 'ament_python'
     assert manifest.find('name').text == setup['name'] == 'vla_pruner_ros'
-    assert manifest.find('version').text == setup['version']
+    assert manifest.find('version').text == setup['version'] == __version__
     assert f'## {setup["version"]}' in (ROOT / 'CHANGELOG.md').read_text()
     assert manifest.find('license').text == setup['license'] == 'Apache-2.0'
 
@@ -117,6 +121,51 @@ def test_message_packages_in_use_are_declared_for_apt_and_for_pip(setup):
     pip = {canonical(one) for one in setup['extras_require']['ros-pypi']}
     with_rclpy = {'rcl_interfaces', 'builtin_interfaces'}  # dependencies of the rclpy wheel
     assert {canonical(f'ros-{name}') for name in used - optional - with_rclpy} <= pip
+
+
+def test_the_manifest_declares_nothing_that_is_not_imported_and_what_the_tests_need(setup):
+    manifest = ElementTree.parse(ROOT / 'package.xml').getroot()
+    sources = [*SOURCES, *(ROOT / 'launch').glob('*.py')]
+    used = {name for path in sources for name in imports(path)[0]}
+    declared = {one.text for one in manifest.iter('exec_depend')}
+    # rclpy's lifecycle nodes import it; its wheel does not bring it.
+    used.add('lifecycle_msgs')
+    assert {one for one in declared if not one.startswith('python3-')} - used == set()
+    tools = {one.text.removeprefix('python3-') for one in manifest.iter('test_depend')}
+    assert tools == {'pytest', 'pytest-timeout', 'hypothesis'}
+    assert tools <= {canonical(one) for one in setup['extras_require']['test']}
+
+
+def test_an_index_page_would_show_the_readme(setup):
+    assert setup['long_description'] == (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert setup['long_description_content_type'] == 'text/markdown'
+
+
+def test_numpy_of_the_oldest_distribution_is_enough(setup):
+    wanted = [*setup['install_requires'],
+              *(one for extra in setup['extras_require'].values() for one in extra)]
+    assert [one for one in wanted if canonical(one) == 'numpy'] == ['numpy>=1.21']
+    kept = [line for line in (ROOT / 'constraints-robot.txt').read_text().splitlines()
+            if line and not line.startswith('#')]
+    assert kept == ['numpy<2']
+
+
+def test_a_source_archive_holds_all_that_the_commands_need(tmp_path):
+    pytest.importorskip('setuptools', reason='setuptools is not installed')
+    folder = tmp_path / 'source'
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(
+        '.git', '.venv*', 'build', 'install', 'log', 'out', '__pycache__', '*.egg-info',
+        '.*_cache', '.hypothesis', '*.safetensors', '*.npz', '*.png'))
+    # The archive must not depend on what a version control system knows.
+    subprocess.run([sys.executable, '-c', 'from setuptools import build_meta; import sys; '
+                    'build_meta.build_sdist(sys.argv[1])', str(tmp_path)], cwd=folder, check=True,
+                   capture_output=True, timeout=240)
+    with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as archive:
+        held = {name.partition('/')[2] for name in archive.getnames()}
+    wanted = {str(path.relative_to(folder)) for path in folder.rglob('*')
+              if path.is_file() and '.egg-info' not in str(path) and path.name != '.gitignore'}
+    assert {'Makefile', 'constraints.txt', 'test/helpers/fakes.py', '.ci/run'} <= wanted
+    assert wanted - held == set()
 
 
 def test_constraints_pin_everything_that_the_commands_install(setup):
@@ -194,6 +243,26 @@ def test_make_names_a_missing_python(tmp_path):
     assert 'No Python 3.10 to 3.13 found' in done.stderr and 'PYTHON=' in done.stderr
 
 
+def test_make_clean_keeps_results():
+    def removed(target):
+        done = subprocess.run(['make', '-n', target], cwd=ROOT, capture_output=True, text=True,
+                              timeout=60)
+        return [word for line in done.stdout.splitlines() if line.startswith('rm -rf')
+                for word in line.split()[2:]]
+    assert '.venv' in removed('clean') and 'out' not in removed('clean')
+    assert removed('clean-results') == ['out']
+
+
+def test_the_virtual_environment_is_hidden_from_colcon_and_make_says_how_to_call(tmp_path):
+    # With true instead of pip nothing is installed; the check of the machine then complains.
+    done = subprocess.run(['make', 'setup', f'VENV={tmp_path}/venv', 'PIP=true', 'PY=true',
+                           f'PYTHON={sys.executable}'], cwd=ROOT, capture_output=True, text=True,
+                          timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'venv' / 'COLCON_IGNORE').exists()
+    assert f'Ready: {tmp_path}/venv/bin/vla-pruner --help' in done.stdout
+
+
 def test_make_test_runs_pytest_with_a_passive_openmp():
     done = subprocess.run(['make', '-n', 'test', 'PYTEST_ARGS=-k nothing'], cwd=ROOT,
                           capture_output=True, text=True, timeout=60)
@@ -208,6 +277,15 @@ def test_the_script_of_continuous_integration_is_sound():
     assert os.access(script, os.X_OK)
     assert subprocess.run(['bash', '-n', script], timeout=60).returncode == 0
     assert 'make test' in script.read_text()
+
+
+@pytest.mark.parametrize('reason, words', [
+    ("ModuleNotFoundError: No module named 'mujoco'", 'pip install -e ".[sim]"'),
+    ("ModuleNotFoundError: No module named 'mujoco.egl'", 'pip install -e ".[sim]"'),
+    ('AttributeError: EGL has no display', 'sudo apt-get install libegl1')])
+def test_a_missing_simulator_is_not_taken_for_a_missing_graphics_library(reason, words):
+    from vla_pruner_ros.demo.machine_check import OPENGL, repair_of
+    assert repair_of(reason, OPENGL).startswith(words)
 
 
 def test_a_missing_part_is_named_with_the_command_that_installs_it():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The replay command on made-up bags and, where they lie beside the project, on real ones."""
 import json
+import sys
 
 from bags import Scene
 from fakes import FakeBackend, make_spec
@@ -41,6 +42,30 @@ def test_a_bag_gives_the_same_chunks_twice(bag, tmp_path):
     other = replay(bag, tmp_path / 'c', '--no-pictures', '--set', 'seed=1')[1]
     assert other['chunks_sha256'] != first['chunks_sha256']
     assert other['runs'][0]['chunks_sha256'] == first['runs'][0]['chunks_sha256']
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_a_policy_is_loaded(
+        bag, monkeypatch, capsys):
+    loaded = []
+    monkeypatch.setattr(backends, 'load_backend', loaded.append)
+    assert main(['replay', str(bag), '--out', '/dev/null/out']) == 2
+    assert '--out /dev/null/out cannot be written' in capsys.readouterr().err and not loaded
+
+
+@pytest.mark.parametrize('more', [[], ['--no-pictures']])
+def test_a_disk_that_becomes_full_costs_the_files_but_not_the_table(
+        bag, tmp_path, full_disk, capsys, more):
+    assert replay(bag, tmp_path / 'out', *more)[0] == 2
+    shown = capsys.readouterr()
+    assert 'random 8' in shown.out and 'No space left on device' in shown.err
+    assert not list((tmp_path / 'out').glob('*.json'))
+
+
+def test_missing_matplotlib_is_said_before_a_policy_is_loaded(bag, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'matplotlib', None)
+    monkeypatch.setattr(backends, 'load_backend', None)
+    assert replay(bag, tmp_path / 'out')[0] == 2
+    assert '--no-pictures): sudo apt-get install python3-matplotlib' in capsys.readouterr().err
 
 
 def test_report_pictures_and_table(bag, tmp_path, capsys):

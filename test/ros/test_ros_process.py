@@ -72,7 +72,7 @@ def node_arguments(side, **changes):
     return out
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_node_starts_by_itself_and_a_signal_ends_it_after_a_hold(start, side, number):
     node = start(str(HELPERS / 'ros_fake_node.py'), *node_arguments(side))
     side.until(lambda: side.status().get('state') == 'active')
@@ -92,11 +92,44 @@ def test_no_model_code_is_loaded_before_the_node_is_configured(start):
     assert node.returncode == 0, out
 
 
-def test_value_refused_at_start_is_one_line_and_exit_status_1(start, side):
+def test_value_refused_at_start_is_one_line_and_exit_status_2(start, side):
     node = start('-m', 'vla_pruner_ros.ros.policy_node', *node_arguments(side, pruner='best'))
     out, _ = node.communicate(timeout=90)
-    assert node.returncode == 1
+    assert node.returncode == 2
     assert "pruner is 'best'; accepted: one of none, random" in out and 'Traceback' not in out
+
+
+@pytest.mark.parametrize('arguments', [['-p', 'no_value'], ['--params-file', '/no/such/file'],
+                                       ['--no-such-option']])
+def test_ros_arguments_that_ros_refuses_are_one_line_and_exit_status_2(start, arguments):
+    node = start('-c', 'import sys; from vla_pruner_ros.cli.nodes import sim_robot; '
+                       'sys.exit(sim_robot())', '--ros-args', *arguments)
+    out, _ = node.communicate(timeout=90)
+    assert node.returncode == 2
+    assert out.splitlines()[-1].startswith('sim_robot: error: ROS cannot start')
+    assert 'Traceback' not in out
+
+
+@pytest.mark.parametrize('home', [None, '/proc'])
+def test_a_home_that_cannot_be_written_does_not_stop_a_process(start, monkeypatch, home, tmp_path):
+    monkeypatch.delenv('ROS_LOG_DIR', raising=False)
+    monkeypatch.delenv('HOME')
+    if home:
+        monkeypatch.setenv('HOME', home)
+    monkeypatch.setenv('TMPDIR', str(tmp_path))
+    process = start('-c', 'from vla_pruner_ros.ros.ros_process import ros_process\n'
+                          'with ros_process(): print("runs")')
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and out.endswith('runs\n')
+    assert out.startswith(f'ROS log files go to {tmp_path}/vla_pruner_ros_log_')
+
+
+def test_a_topic_that_cannot_be_is_refused_before_a_bag_is_made(start, tmp_path):
+    recorder = start('-m', 'vla_pruner_ros.cli.main', 'record', '--topics', 'a//b',
+                     '-o', str(tmp_path / 'bag'))
+    out, _ = recorder.communicate(timeout=60)
+    assert recorder.returncode == 2 and '--topics a//b' in out
+    assert not (tmp_path / 'bag').exists()
 
 
 def test_failed_autostart_keeps_the_node_reachable(start, side):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from vla_pruner_ros.backends.shared.safetensors_loading import torch_device
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
@@ -93,7 +94,7 @@ def run_selection_benchmark(options: argparse.Namespace) -> int:
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
-        rows = _table(options.pruners, torch.device(options.device), options.repeats,
+        rows = _table(options.pruners, torch_device(options.device), options.repeats,
                       CLOCKS[options.clock])
     finally:
         torch.set_num_threads(before)

@@ -29,9 +29,11 @@ from vla_pruner_ros.replay.policy_over_bag import run, RunResult
 from vla_pruner_ros.replay.replay_report import build_report, write_json
 from vla_pruner_ros.replay.run_replay import nothing_done, plan
 from vla_pruner_ros.runtime.input_mapping import parse_camera_topics
+from vla_pruner_ros.runtime.output_files import check_file
 from vla_pruner_ros.runtime.parameter_files import load_parameters
 from vla_pruner_ros.runtime.policy_runner import Tick
 from vla_pruner_ros.runtime.progress_line import Progress
+from vla_pruner_ros.runtime.terminal_tables import terminal_width
 
 #: So many steps of the unpruned run are made twice.
 REPEATED = 3
@@ -44,11 +46,14 @@ def run_check(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: checkpoint, bag or arguments cannot be used.
+        OutputError: the numbers cannot be written; they were printed.
     """
     if options.steps < 1:
         raise ConfigError(f'--steps is {options.steps}; accepted: 1 or more')
     if not options.bag.exists():  # before a checkpoint is downloaded
         raise ConfigError(f'there is no bag at {options.bag}')
+    if options.out is not None:
+        check_file(options.out)
     from vla_pruner_ros.backends import load_backend
     parameters = named(load_parameters(options.config, options.set), options.checkpoint)
     if options.instruction is not None:
@@ -64,9 +69,8 @@ def run_check(options: argparse.Namespace) -> int:
         report = check(bag, backend, parameters, options)
     report['load_seconds'], report['memory'] = seconds, backend.memory
     report['peak_bytes'] = peak_bytes(parameters.device)
-    print('\n'.join(lines(report)))
+    print('\n'.join(lines(report, terminal_width())), flush=True)
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(report, options.out)
         print(options.out)
     return 0 if all(report['checks'].values()) else 1

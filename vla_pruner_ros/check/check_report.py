@@ -12,8 +12,8 @@ READING = (
     'most; by chance')
 
 
-def lines(report: dict[str, Any]) -> list[str]:
-    """The whole report."""
+def lines(report: dict[str, Any], width: int | None = None) -> list[str]:
+    """The whole report; its table has at most ``width`` columns."""
     known = report['facts']
     text = [*_what_ran(report), f'most memory taken: {report["peak_bytes"] / 2 ** 30:.2f} GiB', '',
             f'first frame ({known["stamp_ns"]} ns, {known["instruction"]!r})']
@@ -22,7 +22,7 @@ def lines(report: dict[str, Any]) -> list[str]:
             text.append(f'  {name:14} {_short(known[name])}')
     names = report['policy']['action_names']
     text.append('  first_action   ' + _pairs(names, known['first_action']))
-    text += ['', summary_table(report), *_reading(report), '']
+    text += ['', summary_table(report, width), *_reading(report), '']
     for one in report['runs'][1:]:
         text += _run(one)
     return text + ['', *(f'{"ok  " if good else "FAIL"} {name.replace("_", " ")}'

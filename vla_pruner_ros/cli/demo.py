@@ -2,7 +2,6 @@
 """``vla-pruner demo``: the whole loop on one machine, through real ROS topics."""
 import argparse
 from collections.abc import Sequence
-import os
 from pathlib import Path
 
 from vla_pruner_ros.backends.shipped_policies import DEFAULT, shipped_names
@@ -38,8 +37,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument('--keep-bag', action='store_true', help='record a rosbag2 into DIR/bag')
     parser.add_argument('--out', type=Path, default=Path('out/demo'), metavar='DIR',
                         help='default %(default)s')
-    parser.add_argument('--domain', type=int, default=1 + os.getpid() % 100,
-                        help='ROS_DOMAIN_ID; default: one of its own')
+    parser.add_argument('--domain', type=int, help='instead of ROS_DOMAIN_ID; default where that '
+                        'is not set: a free one')
     return parser
 
 

@@ -10,6 +10,10 @@ class ConfigError(VlaPrunerError, ValueError):
     """A parameter, file or argument is unusable; the message names it and the accepted values."""
 
 
+class OutputError(VlaPrunerError, OSError):
+    """Results cannot be written; the message names the file and the reason."""
+
+
 class InputError(VlaPrunerError, ValueError):
     """One message (image, joint state, instruction) cannot be used and is dropped."""
 

@@ -5,6 +5,7 @@ Knows the two nodes by their names; neither the policy nor the simulator is impo
 """
 from collections.abc import Callable
 import json
+import os
 import time
 from typing import Any
 
@@ -21,14 +22,21 @@ from std_srvs.srv import Trigger
 from vla_pruner_ros.core.errors import BackendError, ConfigError
 from vla_pruner_ros.demo.demo_report import Episode
 
-POLICY, ROBOT = '/pruned_policy', '/sim_robot'
+POLICY, ROBOT, OWN = '/pruned_policy', '/sim_robot', '/vla_pruner_demo'
 # Deep on the reading side: every status of the policy is one row of the report.
 STATUS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE,
                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PATIENCE = 60.0  # seconds for a service, a model to load, one episode without news
+DISCOVERY = 2.0  # seconds in which the nodes of a domain find one another
 LAST_WORD = 1.0  # seconds for the status of the last step after an episode has ended
 
+_REMEDY = 'End them, or choose another domain with --domain (1 to 101)'
+
 Frame = tuple[float, np.ndarray]
+
+
+def _domain() -> str:
+    return f'ROS domain {os.environ.get("ROS_DOMAIN_ID", "0")}'
 
 
 class DemoClient:
@@ -42,7 +50,7 @@ class DemoClient:
         self._check = check
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
-        self._node = rclpy.create_node('vla_pruner_demo', context=self._context)
+        self._node = rclpy.create_node(OWN[1:], context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._services: dict[str, Any] = {}
@@ -89,19 +97,51 @@ class DemoClient:
             self._check()
             self._executor.spin_once(timeout_sec=0.05)
 
+    # ---- who else is there
+
+    def check_alone(self, patience: float = DISCOVERY) -> None:
+        """Look for nodes in whose place the demo would start its own.
+
+        Raises:
+            ConfigError: names them.
+        """
+        def there() -> list[str]:
+            names = [space.rstrip('/') + '/' + name
+                     for name, space in self._node.get_node_names_and_namespaces()]
+            return [one for one in (POLICY, ROBOT, OWN) if names.count(one) > (one == OWN)]
+        end = time.monotonic() + patience
+        while time.monotonic() < end and not there():
+            self._executor.spin_once(timeout_sec=0.05)
+        if there():
+            raise ConfigError(f'{_domain()} is busy: there already: {" and ".join(there())}. '
+                              f'{_REMEDY}')
+
+    def check_undisturbed(self) -> None:
+        """See whether somebody else has joined who says the same things as the demo's nodes.
+
+        Raises:
+            BackendError: names what is there twice.
+        """
+        twice = [one for one in (f'{POLICY}/status', f'{ROBOT}/episode')
+                 if self._node.count_publishers(one) > 1]
+        if twice:
+            raise BackendError(f"{_domain()} is no longer the demo's own: "
+                               f'{" and ".join(twice)} come from several nodes. {_REMEDY}')
+
     # ---- what an operator does
 
     def wait_ready(self) -> None:
         """Wait until the policy is active and the robot is there.
 
         Raises:
-            BackendError: the policy could not be configured; says why.
+            BackendError: the policy could not be configured, or is not the only one; says why.
         """
         def ready() -> bool:
             if self.policy.get('failure'):
                 raise BackendError(f'the policy could not start: {self.policy["failure"]}')
             return bool(self.policy.get('state') == 'active' and self.robot)
         self.until(ready, 'waiting for the policy and the robot to start')
+        self.check_undisturbed()
 
     def set_parameters(self, node: str, **values: Any) -> None:
         """Set parameters of a running node, all or none.
@@ -135,8 +175,9 @@ class DemoClient:
 
         Raises:
             ConfigError: task or seed is refused.
-            BackendError: nothing happens any more.
+            BackendError: nothing happens any more, or another demo has joined.
         """
+        self.check_undisturbed()
         self.set_parameters(ROBOT, task=task, seed=seed)
         self._watch_overlay(frames)
         self._trigger(f'{POLICY}/reset')

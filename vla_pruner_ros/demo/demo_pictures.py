@@ -2,31 +2,15 @@
 """Pictures of a demo: film strips of what the policy saw, and one summary plot (PNG)."""
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vla_pruner_ros.core.errors import MissingDependencyError
 from vla_pruner_ros.demo.demo_report import Row
+from vla_pruner_ros.runtime.headless_pyplot import pyplot
+from vla_pruner_ros.runtime.output_files import written_aside
 
 COLUMNS = 6  # frames per film strip
 WIDE, WIDE_COLUMNS = 1.5, 5  # pictures of several cameras: width over height from here on, frames
-
-
-def pyplot() -> Any:
-    """Matplotlib without a screen.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    try:
-        import matplotlib
-        matplotlib.use('Agg')
-        from matplotlib import pyplot as plt
-    except ImportError as error:
-        raise MissingDependencyError('the pictures need matplotlib: install the extra "sim" of '
-                                     'this package') from error
-    return plt
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -68,7 +52,8 @@ def film_strip(path: Path, task: str, instruction: str,
             axis.set_title(f'{seconds:.1f} s', fontsize=8, pad=2)
     views = f'{" | ".join(cameras)}; ' if len(cameras) > 1 else ''
     figure.suptitle(f'{task}: "{instruction}"   ({views}dropped tokens are grey)', fontsize=11)
-    figure.savefig(path, dpi=110)
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110)
     plt.close(figure)
 
 
@@ -106,5 +91,6 @@ def summary(path: Path, lines: Sequence[Row]) -> None:
     right.invert_yaxis()
     right.set_xlabel('median milliseconds per model run')
     right.legend(fontsize=8, ncols=4, loc='lower center', bbox_to_anchor=(0.5, 1.0))
-    figure.savefig(path, dpi=110)
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110)
     plt.close(figure)

@@ -9,6 +9,7 @@ import statistics
 from typing import Any
 
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.runtime import terminal_tables
 
 STAGES = ('preprocess', 'vision', 'decoder', 'select', 'head', 'total')
 
@@ -128,8 +129,8 @@ def rows(episodes: Sequence[Episode]) -> list[Row]:
     return result
 
 
-def table(lines: Sequence[Row]) -> str:
-    """Text table; milliseconds are medians per model run."""
+def table(lines: Sequence[Row], width: int | None = None) -> str:
+    """Text table of at most ``width`` columns; milliseconds are medians per model run."""
     head = ['task', 'budget', 'success', 'policy Hz', 'robot Hz', 'ms total', 'vision', 'decoder',
             'select', 'head', 'tokens kept', 'pruned', 'reused']
     body = [[row.task, row.block, f'{row.solved}/{row.episodes}', f'{row.rate_hz:.1f}',
@@ -138,13 +139,7 @@ def table(lines: Sequence[Row]) -> str:
                for name in ('total', 'vision', 'decoder', 'select', 'head')),
              f'{row.kept:.0f}/{row.tokens}', f'{row.pruned_share:.0%}',
              f'{row.reuse_rate:.0%}'] for row in lines]
-    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
-    text = []
-    for line in [head, ['-' * width for width in widths], *body]:
-        cells = [cell.ljust(width) if column < 2 else cell.rjust(width)
-                 for column, (cell, width) in enumerate(zip(line, widths))]
-        text.append('  '.join(cells).rstrip())
-    return '\n'.join(text)
+    return terminal_tables.table(head, body, keys=2, rule=True, width=width)
 
 
 def episode_line(number: int, count: int, episode: Episode) -> str:

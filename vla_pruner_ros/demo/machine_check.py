@@ -10,10 +10,12 @@ import re
 import subprocess
 import sys
 
+from vla_pruner_ros.core.install_hints import CORE, EXTRAS, how_to_install, install_extra
+
 RENDER = """
-from vla_pruner_ros.robots import offscreen_rendering as graphics
-graphics.choose_backend()
 import mujoco
+from vla_pruner_ros.robots import offscreen_rendering as graphics
+graphics.bind_backend(graphics.choose_backend())
 model = mujoco.MjModel.from_xml_string("<mujoco><worldbody/></mujoco>")
 renderer = mujoco.Renderer(model, 16, 16)
 data = mujoco.MjData(model)
@@ -22,16 +24,15 @@ renderer.update_scene(data)
 renderer.render()
 renderer.close()
 """
-INSTALL = 'pip install -c constraints.txt ".[ros-pypi,sim,replay,hf,test]"'
+INSTALL = install_extra('ros-pypi', 'sim', 'replay', 'hf', 'test')
 OPENGL = 'sudo apt-get install libegl1 libgl1-mesa-dri   (or: libosmesa6, with MUJOCO_GL=osmesa)'
 
 # (what, program, command that repairs it)
 CHECKS: tuple[tuple[str, str, str], ...] = (
     ('PyTorch', 'import torch', INSTALL),
     ('ROS 2 (rclpy with messages)', 'import rclpy, sensor_msgs.msg, trajectory_msgs.msg, '
-     'diagnostic_msgs.msg; from rclpy.lifecycle import LifecycleNode', INSTALL
-     + '   (or source the setup file of your ROS installation)'),
-    ('OpenCV', 'import cv2', 'sudo apt-get install python3-opencv   (or the extra "opencv")'),
+     'diagnostic_msgs.msg; from rclpy.lifecycle import LifecycleNode', how_to_install('rclpy')),
+    ('OpenCV', 'import cv2', how_to_install('cv2')),
     ('the simulator (Meta-World)', 'import metaworld', INSTALL),
     ('off-screen rendering', RENDER, OPENGL),
 )
@@ -63,8 +64,17 @@ def problems(checks: tuple[tuple[str, str, str], ...] = CHECKS) -> list[str]:
     from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         reasons = list(pool.map(failure, [program for _, program, _ in checks]))
-    return [f'{what} does not work: {reason}\n    install it with: {repair}'
+    return [f'{what} does not work: {reason}\n    install it with: {repair_of(reason, repair)}'
             for (what, _, repair), reason in zip(checks, reasons) if reason is not None]
+
+
+def repair_of(reason: str, repair: str) -> str:
+    """``repair``, unless the reason names a missing module that something else brings.
+
+    A library that renders does not help where the simulator itself is missing.
+    """
+    named = re.search(r"No module named '(\w+)", reason)
+    return how_to_install(named[1]) if named and named[1] in (*EXTRAS, *CORE) else repair
 
 
 def main() -> int:

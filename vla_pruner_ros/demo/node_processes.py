@@ -10,17 +10,29 @@ import time
 from typing import Any
 
 from vla_pruner_ros.core.errors import VlaPrunerError
+from vla_pruner_ros.runtime.installed_files import process_environment
+from vla_pruner_ros.runtime.log_folder import log_environment
 
+RUNNER = 'vla_pruner_ros.demo.watched_module'
 TAIL = 15  # log lines shown when a process died
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the terminal closed: SIGHUP
 INTERRUPT_S, TERMINATE_S = 10.0, 5.0  # patience after SIGINT and after SIGTERM
 
 
 class ProcessDied(VlaPrunerError):
-    """A process of the demo ended by itself."""
+    """A process of the demo ended by itself.
+
+    Attributes:
+        status: its exit status.
+    """
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
 
 
 class Process:
-    """One Python module as a child process.
+    """One Python module as a child process, which ends when this process does.
 
     Args:
         name: for messages and the log file.
@@ -38,7 +50,7 @@ class Process:
             # Its own session: Ctrl-C in the terminal reaches the demo alone, which ends the others
             # in order.
             self._child = subprocess.Popen(
-                [sys.executable, '-u', '-m', module, *arguments], stdin=subprocess.DEVNULL,
+                [sys.executable, '-u', '-m', RUNNER, module, *arguments], stdin=subprocess.PIPE,
                 stdout=log, stderr=subprocess.STDOUT, env=dict(environment),
                 start_new_session=True)
 
@@ -64,7 +76,7 @@ class Process:
         status = self._child.poll()
         if status is not None:
             raise ProcessDied(f'{self.name} ended with status {status}; the end of {self.log}:\n'
-                              f'{self.tail()}')
+                              f'{self.tail()}', status)
 
     def signal(self, number: int) -> None:
         """Send a signal to this process, if it still runs."""
@@ -122,12 +134,13 @@ class Processes:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        # A second Ctrl-C while the processes end must not leave any of them behind.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A second signal while the processes end must not leave any of them behind.
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDS}
         try:
             self.stop()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def ros_arguments(values: Mapping[str, Any]) -> list[str]:
@@ -150,10 +163,9 @@ def environment(domain: int) -> dict[str, str]:
     """Environment of every process of the demo, its own included.
 
     Args:
-        domain: ROS_DOMAIN_ID; keeps the demo apart from a robot that is running.
+        domain: ROS_DOMAIN_ID.
     """
-    from vla_pruner_ros.runtime.installed_files import process_environment
-    return {**os.environ, **process_environment(), 'ROS_DOMAIN_ID': str(domain),
-            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    return {**os.environ, **process_environment(), **log_environment(),
+            'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
             # The line length and colours of a log file.
             'RCUTILS_COLORIZED_OUTPUT': '0'}

@@ -30,8 +30,10 @@ from vla_pruner_ros.evaluation.running.episode_journal import Journal
 from vla_pruner_ros.evaluation.running.process_pools import Inline, MOST_JOBS, Pool, Processes
 from vla_pruner_ros.evaluation.running.time_estimate import Meter
 from vla_pruner_ros.runtime.headless_pyplot import pyplot
+from vla_pruner_ros.runtime.output_files import check_folder
 from vla_pruner_ros.runtime.parameter_files import load_parameters
 from vla_pruner_ros.runtime.progress_line import Progress
+from vla_pruner_ros.runtime.terminal_tables import terminal_width
 
 #: One thread per process, because the processes fill the machine.  A new chunk at every control
 #: step, because the simulator's episodes last only 4 to 125 of them.
@@ -44,12 +46,14 @@ def run_evaluation(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: an argument or the journal cannot be used; no episode was run.
+        OutputError: an episode or the report cannot be written; what is in the journal stays.
     """
     if not 1 <= options.jobs <= MOST_JOBS:
         raise ConfigError(f'--jobs is {options.jobs}; accepted: 1 to {MOST_JOBS}')
     if options.out is None:
         options.out = OUT_SWEEP if options.sweep_reuse else OUT
     parameters = load_parameters(options.config, options.set, BASE)
+    check_folder(options.out)  # before policies are loaded
     work = make_work(options, parameters)
     if not options.no_plots:
         pyplot('or leave them out with --no-plots')  # better refused now than after hours
@@ -124,6 +128,7 @@ def report_on(work: Work, journals: Sequence[Journal], options: argparse.Namespa
 
     Raises:
         ConfigError: no episode of the plan is finished.
+        OutputError: the report cannot be written; its table was printed.
     """
     results = Results([PolicyRun(one.name, one.plan, journal.rows)
                        for one, journal in zip(work.policies, journals)])
@@ -131,8 +136,8 @@ def report_on(work: Work, journals: Sequence[Journal], options: argparse.Namespa
         raise ConfigError(f'{places(journals)} has no episode of this plan to report on')
     report: dict[str, Any] = {'tool': 'vla-pruner eval', **summarize(results),
                               'claims': claims.judge(results, work.claims)}
-    files: list[Path] = reports.write(report, options.out, not options.no_plots)
-    print(reports.summary(report))
+    print(reports.summary(report, terminal_width()), flush=True)  # first, because writing can fail
     if options.sweep_reuse:
         print(sweep.suggestion(report['variants']))
+    files: list[Path] = reports.write(report, options.out, not options.no_plots)
     print('\n'.join(str(path) for path in files))

@@ -12,12 +12,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, VlaPrunerError
+from vla_pruner_ros.core.errors import (
+    ConfigError,
+    MissingDependencyError,
+    VlaPrunerError,
+)
+from vla_pruner_ros.core.install_hints import how_to_install
 
 DISTROS = ('foxy', 'galactic', 'humble', 'iron', 'jazzy', 'kilted')
 SUFFIXES = ('.mcap', '.db3')
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-INSTALL = 'needs the package rosbags: pip install rosbags'
+INSTALL = f'needs the package rosbags: {how_to_install("rosbags")}'
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes rosbag2 recordings with the ``rosbags`` package; needs no ROS installation."""
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+import sqlite3
 from typing import Any
 
-from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
+from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, OutputError
 from vla_pruner_ros.replay.bag_reader import full_type, INSTALL
 
 
@@ -47,6 +50,7 @@ class BagWriter:
 
         Raises:
             ConfigError: a type without a known definition.
+            OutputError: it cannot be written (disk full).
         """
         name = full_type(type_name)
         key = (topic, name)
@@ -54,12 +58,26 @@ class BagWriter:
             if name not in self._types.fielddefs:
                 raise ConfigError(f'topic {topic} has the type {type_name!r}, which has no known '
                                   'message definition; only standard types can be recorded')
-            self._connections[key] = self._writer.add_connection(topic, name,
-                                                                 typestore=self._types)
-        self._writer.write(self._connections[key], stamp_ns, data)
+            with self._errors():
+                self._connections[key] = self._writer.add_connection(topic, name,
+                                                                     typestore=self._types)
+        with self._errors():
+            self._writer.write(self._connections[key], stamp_ns, data)
 
     def close(self) -> None:
-        """Write the metadata; a second call does nothing."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """Write the metadata; a second call does nothing.
+
+        Raises:
+            OutputError: it cannot be written (disk full).
+        """
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with self._errors():
+                writer.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise OutputError(f'the bag {self.path} cannot be written: {error}') from error

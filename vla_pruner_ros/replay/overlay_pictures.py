@@ -8,12 +8,28 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.core.types import PolicySpec, StepStats
+from vla_pruner_ros.runtime.output_files import written_aside
 from vla_pruner_ros.runtime.token_overlay import draw_overlay, side_by_side
 
 HEIGHT = 240  # pixels of a camera picture in the sheet and the video
 BAR = 64  # pixels of text below
 COLUMNS = 4
+
+
+def opencv() -> Any:
+    """OpenCV.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingDependencyError('pictures need OpenCV (or leave them out with '
+                                     f'--no-pictures): {how_to_install("cv2")}') from error
+    return cv2
 
 
 class OverlayRecorder:
@@ -30,12 +46,7 @@ class OverlayRecorder:
     """
 
     def __init__(self, spec: PolicySpec, video: Path, rate: float, chosen: Sequence[int]):
-        try:
-            import cv2
-        except ImportError as error:
-            raise MissingDependencyError('pictures need OpenCV: pip install '
-                                         'opencv-python-headless') from error
-        self._cv2 = cv2
+        self._cv2 = opencv()
         self._spec = spec
         self._path = video
         self._rate = rate
@@ -70,14 +81,20 @@ class OverlayRecorder:
         self._write(frame)
 
     def close(self, sheet: Path) -> list[Path]:
-        """Write the contact sheet, finish the video; returns the files made."""
+        """Write the contact sheet, finish the video; returns the files made.
+
+        Raises:
+            OutputError: the sheet cannot be written.
+        """
         made = []
         if self._writer is not None:
             self._writer.release()
             if self._path.exists() and self._path.stat().st_size:
                 made.append(self._path)
         if self.sheet:
-            self._cv2.imwrite(str(sheet), grid(self.sheet)[..., ::-1])
+            with written_aside(sheet) as aside:
+                if not self._cv2.imwrite(str(aside), grid(self.sheet)[..., ::-1]):
+                    raise OSError('OpenCV could not write it (is the disk full?)')
             made.append(sheet)
         return made
 

@@ -9,6 +9,7 @@ import numpy as np
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.replay.policy_over_bag import RunResult
 from vla_pruner_ros.runtime.headless_pyplot import pyplot
+from vla_pruner_ros.runtime.output_files import written_aside
 
 STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
 MOST_LINES = 7
@@ -102,6 +103,7 @@ def _number(value: Any) -> float:
 
 def _save(plt: Any, figure: Any, path: Path) -> Path:
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110)
     plt.close(figure)
     return path

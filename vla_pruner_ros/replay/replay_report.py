@@ -14,6 +14,8 @@ from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.replay.bag_reader import Bag
 from vla_pruner_ros.replay.policy_over_bag import RunResult
 from vla_pruner_ros.replay.run_comparison import compare, summarize
+from vla_pruner_ros.runtime.output_files import write_text
+from vla_pruner_ros.runtime.terminal_tables import table
 
 PACKAGES = ('vla_pruner_ros', 'torch', 'numpy', 'rosbags', 'opencv-python-headless', 'matplotlib')
 STEPPING = ('all messages of one instant, then one tick; computing takes no time; a step is due '
@@ -47,16 +49,20 @@ def build_report(bag: Bag, spec: PolicySpec, parameters: Parameters,
 
 
 def write_json(report: dict[str, Any], path: Path) -> None:
-    """Write the report."""
-    path.write_text(json.dumps(report, indent=2, allow_nan=False) + '\n', encoding='utf-8')
+    """Write the report.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_text(path, json.dumps(report, indent=2, allow_nan=False) + '\n')
 
 
-def summary_table(report: dict[str, Any]) -> str:
-    """One line per run."""
+def summary_table(report: dict[str, Any], width: int | None = None) -> str:
+    """One line per run, at most ``width`` columns."""
     unit = 'm' if report['policy']['action_kind'] == 'ee_delta' else 'rad'
     head = ('run', 'steps', 'kept', 'reused', 'decoder ms', 'total ms', f'end dev. {unit}',
             'overlap')
-    rows = [head]
+    rows = []
     for run in report['runs']:
         against = run.get('against_unpruned', {})
         rows.append((
@@ -65,10 +71,7 @@ def summary_table(report: dict[str, Any]) -> str:
             _fixed(run['stages_ms'].get('total'), 1),
             _fixed(against.get('end_deviation', {}).get('mean'), 4),
             _percent(against.get('kept_overlap_full_attention'))))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return '\n'.join('  '.join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                               for column, (cell, width) in enumerate(zip(row, widths)))
-                     for row in rows)
+    return table(head, rows, width=width)
 
 
 def _percent(value: float | None) -> str:

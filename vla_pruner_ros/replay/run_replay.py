@@ -21,11 +21,16 @@ from vla_pruner_ros.replay.attention_probe import action_attention
 from vla_pruner_ros.replay.bag_clock import choose_clock
 from vla_pruner_ros.replay.bag_reader import Bag
 from vla_pruner_ros.replay.bag_topics import wire
+from vla_pruner_ros.replay.overlay_pictures import opencv, OverlayRecorder
 from vla_pruner_ros.replay.policy_over_bag import run, RunResult
+from vla_pruner_ros.replay.replay_plots import plot_all
 from vla_pruner_ros.replay.replay_report import build_report, summary_table, write_json
+from vla_pruner_ros.runtime.headless_pyplot import pyplot
+from vla_pruner_ros.runtime.output_files import check_folder
 from vla_pruner_ros.runtime.parameter_files import load_parameters
 from vla_pruner_ros.runtime.policy_runner import Tick
 from vla_pruner_ros.runtime.progress_line import Progress
+from vla_pruner_ros.runtime.terminal_tables import terminal_width
 
 SHEET_FRAMES = 12
 
@@ -35,6 +40,7 @@ def run_replay(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: bag, configuration or arguments cannot be used; nothing was written.
+        OutputError: the results cannot be written; their table was printed.
     """
     parameters = load_parameters(options.config, options.set)
     if options.instruction is not None:
@@ -43,6 +49,10 @@ def run_replay(options: argparse.Namespace) -> int:
         raise ConfigError(f'--limit is {options.limit}; accepted: seconds, 0 = the whole bag')
     from vla_pruner_ros.backends import load_backend
     with Bag(options.bag, options.ros_distro) as bag:
+        check_folder(options.out)  # both better now than after the runs
+        if not options.no_pictures:
+            opencv()
+            pyplot()
         backend = load_backend(parameters)
         replay(bag, backend, parameters, options)
     return 0
@@ -77,18 +87,16 @@ def replay(bag: Bag, backend: Any, parameters: Parameters, options: argparse.Nam
         if not result.steps:
             raise ConfigError(nothing_done(result))
         results.append(result)
-    options.out.mkdir(parents=True, exist_ok=True)
     report = build_report(bag, spec, parameters, results, clock)
+    print(summary_table(report, terminal_width()), flush=True)  # first, because writing can fail
     files = [options.out / 'report.json']
     if recorder is not None:
-        from vla_pruner_ros.replay.replay_plots import plot_all
         files += plot_all(results, report['runs'], spec, options.out)
         files += recorder.close(options.out / 'overlay.png')
         if recorder.video_problem:
             report['no_video'] = recorder.video_problem
     report['files'] = [path.name for path in files]
     write_json(report, files[0])
-    print(summary_table(report))
     print('\n'.join(str(path) for path in files))
 
 
@@ -140,7 +148,6 @@ def _probe(backend: Any, parameters: Parameters) -> Callable[[Tick, RunResult], 
 
 def _recorder(spec: PolicySpec, out: Path, results: Sequence[RunResult],
               parameters: Parameters) -> Any:
-    from vla_pruner_ros.replay.overlay_pictures import OverlayRecorder
     out.mkdir(parents=True, exist_ok=True)
     steps = results[0].steps if results else []
     chosen = np.linspace(0, max(0, len(steps) - 1), SHEET_FRAMES).round().astype(int).tolist()

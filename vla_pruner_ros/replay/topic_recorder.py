@@ -47,13 +47,25 @@ def offered_qos(publishers: list[Any]) -> QoSProfile:
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
 
 
+def full_names(node: Node, topics: list[str]) -> list[str]:
+    """Topics by their full names, each once.
+
+    Raises:
+        ConfigError: a name that no topic can have.
+    """
+    try:
+        return list(dict.fromkeys(node.resolve_topic_name(topic) for topic in topics))
+    except Exception as error:  # rclpy's error for this has no public name
+        raise ConfigError(f'--topics {" ".join(topics)}: {error}') from error
+
+
 class Recorder:
     """Writes topics of a node's graph into a bag.
 
     Args:
         node: subscribes; its clock gives the log times.
         writer: an open bag.
-        topics: names; relative ones are resolved by the node.
+        topics: full names, each once.
 
     Attributes:
         counts: messages written, per topic.
@@ -63,9 +75,8 @@ class Recorder:
     def __init__(self, node: Node, writer: BagWriter, topics: list[str]):
         self._node = node
         self._writer = writer
-        names = list(dict.fromkeys(node.resolve_topic_name(topic) for topic in topics))
-        self.counts: dict[str, int] = {name: 0 for name in names}
-        self.missing = names
+        self.counts: dict[str, int] = {name: 0 for name in topics}
+        self.missing = list(topics)
 
     def look(self) -> None:
         """Subscribe to the missing topics that have a publisher by now.
@@ -96,18 +107,21 @@ def record(options: argparse.Namespace) -> int:
     """Record what the command line names; returns 0.
 
     Raises:
-        ConfigError: the directory exists, a topic has two types, or no message arrived at all.
+        ConfigError: a name that no topic can have, the directory exists, a topic has two types,
+            or no message arrived at all.
     """
-    if options.duration < 0:
+    if not 0 <= options.duration < float('inf'):
         raise ConfigError(f'--duration is {options.duration}; accepted: 0 or more seconds')
-    with ros_process() as stop, BagWriter(options.output) as writer:
+    with ros_process() as stop:
         node = Node('vla_pruner_record', parameter_overrides=[
             Parameter('use_sim_time', value=options.use_sim_time)])
-        recorder = Recorder(node, writer, options.topics)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         try:
-            _record(recorder, executor, options.duration, stop)
+            topics = full_names(node, options.topics)
+            with BagWriter(options.output) as writer:
+                recorder = Recorder(node, writer, topics)
+                _record(recorder, executor, options.duration, stop)
         finally:
             executor.shutdown()
             node.destroy_node()

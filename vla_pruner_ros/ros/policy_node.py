@@ -178,17 +178,20 @@ class PolicyNode(LifecycleNode):
 
 def main(args: list[str] | None = None,
          load: 'Callable[[Parameters], Backend]' = _load) -> int:
-    """Run the node until SIGINT or SIGTERM; both stop it cleanly, after a safe action.
+    """Run the node until SIGINT, SIGTERM or SIGHUP; all stop it cleanly, after a safe action.
 
     Returns:
-        0, or 1 when a parameter given at start is refused.
+        0, or 2 when a parameter given at start is refused.
+
+    Raises:
+        ConfigError: ROS refuses its arguments or cannot start.
     """
     with ros_process(args) as stop:
         try:
             node = PolicyNode(load)
         except ConfigError as error:
             get_logger('pruned_policy').fatal(str(error))
-            return 1
+            return 2
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.autostart()

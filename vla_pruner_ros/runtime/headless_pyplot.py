@@ -3,6 +3,7 @@
 from typing import Any
 
 from vla_pruner_ros.core.errors import MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 
 
 def pyplot(otherwise: str = '') -> Any:
@@ -19,7 +20,7 @@ def pyplot(otherwise: str = '') -> Any:
     except ImportError as error:
         hint = f' ({otherwise})' if otherwise else ''
         raise MissingDependencyError(
-            f'plots need matplotlib: pip install matplotlib{hint}') from error
+            f'plots need matplotlib{hint}: {how_to_install("matplotlib")}') from error
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
     return plt

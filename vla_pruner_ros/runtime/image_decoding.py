@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vla_pruner_ros.core.errors import InputError, MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.runtime.cv_bridge_probe import converter
 
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
@@ -160,7 +161,6 @@ def _opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise MissingDependencyError('OpenCV is needed for compressed, YUV and Bayer images: pip '
-                                     'install opencv-python-headless (on a robot: apt install '
-                                     'python3-opencv)') from error
+        raise MissingDependencyError('OpenCV is needed for compressed, YUV and Bayer images: '
+                                     f'{how_to_install("cv2")}') from error
     return cv2

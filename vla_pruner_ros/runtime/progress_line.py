@@ -4,6 +4,8 @@ import sys
 import time
 from typing import TextIO
 
+from vla_pruner_ros.runtime.terminal_tables import terminal_width
+
 INTERVAL = 0.2  # seconds between rewrites on a terminal
 
 
@@ -31,7 +33,9 @@ class Progress:
             now = time.monotonic()
             if now - self._when >= INTERVAL:
                 self._when = now
-                self._stream.write(f'\r\033[K{self._label}: {percent:3d} % {note}')
+                # A line that is wrapped could not be rewritten.
+                line = f'{self._label}: {percent:3d} % {note}'[:terminal_width(self._stream)]
+                self._stream.write(f'\r\033[K{line}')
                 self._stream.flush()
         elif percent // 25 > self._shown:
             self._shown = percent // 25

@@ -4,6 +4,7 @@ from pathlib import Path
 import re
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 
 #: Files that are fetched; code in a repository is never wanted.
 WANTED = ('*.safetensors', '*.json', '*checkpoint.pt')
@@ -38,7 +39,7 @@ def resolve_checkpoint(checkpoint: str, revision: str = '') -> Path:
     except ImportError as error:
         raise MissingDependencyError(
             f'checkpoint {checkpoint!r} is not a directory; to download it as a repository: '
-            'pip install huggingface_hub') from error
+            f'{how_to_install("huggingface_hub")}') from error
     try:
         return Path(huggingface_hub.snapshot_download(
             checkpoint, revision=revision or None, allow_patterns=list(WANTED)))

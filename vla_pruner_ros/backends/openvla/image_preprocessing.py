@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 
 PILLOW_BICUBIC = 3
 CROP_AREA = 0.9
@@ -95,7 +96,7 @@ def bicubic(image: np.ndarray, size: int) -> np.ndarray:
         from PIL import Image
     except ImportError as error:
         raise MissingDependencyError('OpenVLA resizes images with Pillow, bit for bit as it was '
-                                     'trained: pip install pillow') from error
+                                     f'trained: {how_to_install("PIL")}') from error
     picture = Image.fromarray(np.ascontiguousarray(image))
     return np.asarray(picture.resize((size, size), PILLOW_BICUBIC))
 

@@ -9,6 +9,7 @@ is not needed.
 from pathlib import Path
 
 from vla_pruner_ros.core.errors import ConfigError, InputError, MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 
 EMPTY_TOKEN = 29871
 #: Question of the released models, and of the first preview (v01), whose name says so.
@@ -36,7 +37,7 @@ class Prompt:
             from tokenizers import Tokenizer
         except ImportError as error:
             raise MissingDependencyError("reading a checkpoint's tokenizer needs the tokenizers "
-                                         'library: pip install tokenizers') from error
+                                         f'library: {how_to_install("tokenizers")}') from error
         if not path.is_file():
             raise ConfigError(f'no {path.name} in {path.parent}; a checkpoint that only has '
                               'tokenizer.model must be saved once with a fast tokenizer')

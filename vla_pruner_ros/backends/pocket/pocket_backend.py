@@ -23,6 +23,7 @@ from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.errors import InputError, MissingDependencyError
 from vla_pruner_ros.core.flops import decoder_flops
+from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import CameraSpec, Observation, PolicySpec
@@ -167,8 +168,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     except ImportError as error:
         raise MissingDependencyError(
             f'an image of {image.shape[1]}x{image.shape[0]} pixels must be resized to '
-            f'{width}x{height}, which needs OpenCV: pip install opencv-python-headless, or '
-            'apt install python3-opencv') from error
+            f'{width}x{height}, which needs OpenCV: {how_to_install("cv2")}') from error
     shrinks = image.shape[0] >= height and image.shape[1] >= width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (width, height), interpolation=method))

@@ -8,6 +8,7 @@ import numpy as np
 
 from vla_pruner_ros.evaluation.plan.method_variants import UNPRUNED
 from vla_pruner_ros.runtime.headless_pyplot import pyplot
+from vla_pruner_ros.runtime.output_files import written_aside
 
 MARKERS = 'sD^vPX*'  # of methods that ran at a single budget, which get no line
 STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
@@ -183,6 +184,7 @@ def plot_cost(variants: Sequence[Variant], path: Path) -> Path:
 
 def _save(plt: Any, figure: Any, path: Path, below: float = 0.0) -> Path:
     figure.tight_layout(rect=(0.0, below / figure.get_figheight(), 1.0, 1.0))
-    figure.savefig(path, dpi=110)
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110)
     plt.close(figure)
     return path

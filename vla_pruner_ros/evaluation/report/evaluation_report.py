@@ -19,6 +19,8 @@ from vla_pruner_ros.evaluation.report.text_tables import (
     share,
     table,
 )
+from vla_pruner_ros.runtime import terminal_tables
+from vla_pruner_ros.runtime.output_files import write_text
 
 STAGES = ('preprocess', 'vision', 'decoder', 'select', 'head')
 MOST_INTERVALS = 5  # tasks in a table whose cells have intervals
@@ -37,13 +39,13 @@ def write(report: dict[str, Any], folder: Path, pictures: bool = True) -> list[P
 
     Raises:
         MissingDependencyError: pictures need matplotlib.
+        OutputError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     plots = plot_all(report, folder) if pictures else []
     report = {**report, 'files': [path.name for path in plots]}
     data, text = folder / 'report.json', folder / 'report.md'
-    data.write_text(json.dumps(report, indent=1, allow_nan=False) + '\n', encoding='utf-8')
-    text.write_text(markdown(report), encoding='utf-8')
+    write_text(data, json.dumps(report, indent=1, allow_nan=False) + '\n')
+    write_text(text, markdown(report))
     return [data, text, *plots]
 
 
@@ -171,15 +173,13 @@ def conditions(plan: dict[str, Any], several: bool) -> list[str]:
                   if not (several and name == 'checkpoint')])
 
 
-def summary(report: dict[str, Any]) -> str:
-    """A few columns for the terminal."""
-    rows = [['variant', 'success', 'lost', 'won', 'p', 'ms/call', 'reused']]
+def summary(report: dict[str, Any], width: int | None = None) -> str:
+    """A few columns for the terminal, at most ``width`` characters."""
+    head = ['variant', 'success', 'lost', 'won', 'p', 'ms/call', 'reused']
+    rows = []
     for one in report['variants']:
         pairs = one['against_unpruned'] or {}
         rows.append([one['label'], rate(one), str(pairs.get('second_only', '-')),
                      str(pairs.get('first_only', '-')), number(pairs.get('p'), 4),
                      number(one['call_ms'], 1), percent(one['reuse_rate'])])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return '\n'.join('  '.join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                               for column, (cell, width) in enumerate(zip(row, widths)))
-                     for row in rows)
+    return terminal_tables.table(head, rows, width=width)

@@ -5,13 +5,14 @@ The first line says what the episodes depend on.  A line counts as soon as its l
 disk, so a killed run loses only the episodes that were under way; a half-written last line is cut
 off when the journal is opened again.
 """
+from contextlib import suppress
 import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any, IO
 
-from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.errors import ConfigError, OutputError
 from vla_pruner_ros.evaluation.plan.episode_plan import Plan
 
 NAME = 'episodes.jsonl'
@@ -53,7 +54,7 @@ class Journal:
             _lock(self._file, self.path)  # before reading: nobody may append in between
             self._begin(plan, resume)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def _begin(self, plan: Plan, resume: str) -> None:
@@ -75,19 +76,27 @@ class Journal:
 
         Args:
             row: JSON types; ``job`` is its name.
+
+        Raises:
+            OutputError: it cannot be written (disk full).
         """
         self._write(row)
         self.rows[row['job']] = row
 
     def _write(self, value: dict[str, Any]) -> None:
         line = json.dumps(value, separators=(',', ':'), allow_nan=False) + '\n'
-        self._file.write(line.encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(line.encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutputError(f'{self.path} cannot be written: {error.strerror or error}') \
+                from error
 
     def close(self) -> None:
         """Release the file."""
-        self._file.close()
+        with suppress(OSError):  # the rest of a line that did not fit
+            self._file.close()
 
     def __enter__(self) -> 'Journal':
         return self

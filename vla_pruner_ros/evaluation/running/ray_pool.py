@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError, MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.evaluation.environments.environment_interface import find
 from vla_pruner_ros.evaluation.plan.episode_plan import Job
 from vla_pruner_ros.evaluation.running.process_pools import Pool, restore, Row, WORKER
@@ -36,7 +37,7 @@ class RayActors(Pool):
         try:
             import ray
         except ImportError as error:
-            raise MissingDependencyError('--ray needs Ray: pip install "vla_pruner_ros[ray]"') \
+            raise MissingDependencyError(f'--ray needs Ray: {how_to_install("ray")}') \
                 from error
         self._ray = ray
         self.lanes = count

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.robots import offscreen_rendering as graphics
 from vla_pruner_ros.robots.metaworld import metaworld_camera as geometry
 from vla_pruner_ros.robots.metaworld.metaworld_camera import CAMERA
@@ -221,10 +222,12 @@ def _make_environment(task: str) -> Any:
         graphics_choice_error = error
     try:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+    except ModuleNotFoundError as error:  # whatever else is missing too, this comes first
+        raise MissingDependencyError(f'the simulator needs Meta-World ({error}): '
+                                     f'{how_to_install("metaworld")}') from error
     except ImportError as error:
         raise graphics_choice_error or MissingDependencyError(
-            f'the simulator needs Meta-World ({error}); install the "sim" extra of this package, '
-            'for example: pip install "vla_pruner_ros[sim]"') from error
+            f'the simulator cannot be imported: {error}') from error
     env = ALL_V3_ENVIRONMENTS[task]()
     env._partially_observable = False  # the expert sees the goal; the policy sees only pixels
     env.__dict__.pop('sawyer_observation_space', None)  # recompute with the goal's bounds

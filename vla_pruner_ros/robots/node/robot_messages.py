@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 
 from vla_pruner_ros.core.errors import MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.robots.camera_topics import image_topic
 
 BASE_FRAME = 'base'
@@ -33,8 +34,7 @@ def jpeg(rgb: np.ndarray) -> bytes:
         import cv2
     except ImportError as error:
         raise MissingDependencyError(
-            'compressed images need OpenCV: install python3-opencv, or the extra "opencv" of this '
-            'package') from error
+            f'compressed images need OpenCV: {how_to_install("cv2")}') from error
     _, data = cv2.imencode('.jpg', rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return bytes(data)
 

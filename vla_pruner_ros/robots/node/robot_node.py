@@ -19,6 +19,7 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -279,10 +280,13 @@ class SimNode(Node):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the simulated robot until SIGINT or SIGTERM.
+    """Run the simulated robot until SIGINT, SIGTERM or SIGHUP.
 
     Returns:
-        0, or 1 when it cannot start.
+        0, or 2 when it cannot start.
+
+    Raises:
+        ConfigError: ROS refuses its arguments or cannot start.
     """
     node: SimNode | None = None
     with ros_process(args) as stop:
@@ -294,9 +298,9 @@ def main(args: list[str] | None = None) -> int:
                 executor.spin_once(timeout_sec=0.1)
             executor.shutdown()
             return 0
-        except VlaPrunerError as error:
+        except (VlaPrunerError, ParameterException) as error:
             rclpy.logging.get_logger('sim_robot').fatal(str(error))
-            return 1
+            return 2
         finally:
             if node is not None:
                 node.close()

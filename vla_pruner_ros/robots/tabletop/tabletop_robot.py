@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
+from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.robots import offscreen_rendering as graphics
 from vla_pruner_ros.robots.robot_interface import (
     ACTION_SCALE,
@@ -289,6 +290,5 @@ def _import_mujoco() -> Any:
         import mujoco
     except ImportError as error:
         raise MissingDependencyError(
-            f'the simulator needs MuJoCo ({error}); install the "sim" extra of this package, '
-            'for example: pip install "vla_pruner_ros[sim]"') from error
+            f'the simulator needs MuJoCo ({error}): {how_to_install("mujoco")}') from error
     return mujoco
