@@ -42,7 +42,9 @@ def imports(source, known):
         if isinstance(node, ast.Import):
             names = [one.name for one in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f'{node.module}.{one.name}' for one in node.names] + [node.module]
+            names = [f'{node.module}.{one.name}' for one in node.names]
+            if any(one.partition(f'{NAME}.')[2] not in known for one in names):
+                names.append(node.module)  # something of the package's own __init__
         for name in names:
             inside = name.partition(f'{NAME}.')[2] if name.startswith(f'{NAME}.') else ''
             if inside in known:
@@ -103,7 +105,8 @@ def test_the_checks_see_what_they_are_for():
     assert 'core.types -> ros.policy_node' in wrong_way(edges)
     assert cycle({'a': {'b'}, 'b': {'c'}, 'c': {'a'}}) == ['a', 'b', 'c']
     assert imports('def f():\n    from vla_pruner_ros.core import flops\n', modules()) == {
-        'core.flops', 'core.__init__'}
+        'core.flops'}
+    assert imports('from vla_pruner_ros.hf import VisualPruning\n', modules()) == {'hf.__init__'}
 
 
 def test_a_file_name_means_one_file():

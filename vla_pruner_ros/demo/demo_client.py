@@ -27,7 +27,7 @@ POLICY, ROBOT, OWN = '/pruned_policy', '/sim_robot', '/vla_pruner_demo'
 STATUS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE,
                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PATIENCE = 60.0  # seconds for a service, a model to load, one episode without news
-DISCOVERY = 2.0  # seconds in which the nodes of a domain find one another
+DISCOVERY = 3.0  # seconds in which other nodes of the domain are found, also on a busy machine
 LAST_WORD = 1.0  # seconds for the status of the last step after an episode has ended
 
 _REMEDY = 'End them, or choose another domain with --domain (1 to 101)'

@@ -52,7 +52,7 @@ def run_replay(options: argparse.Namespace) -> int:
         check_folder(options.out)  # both better now than after the runs
         if not options.no_pictures:
             opencv()
-            pyplot()
+            pyplot('or leave them out with --no-pictures')
         backend = load_backend(parameters)
         replay(bag, backend, parameters, options)
     return 0

@@ -196,8 +196,8 @@ class Session:
     # ---- inference thread
 
     def _step(self) -> None:
-        epoch = self._epoch
         self.runner.cache.wait(IDLE_WAIT)
+        epoch = self._epoch
         revision, parameters = self.live.current
         if revision != self.revision:
             self.runner.update(parameters)
