@@ -96,23 +96,28 @@ class PolicyEngine:
         self.resets[reason] += 1
         self._clear(reason)
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> int:
         """Run the model on a made-up observation until it has also run pruned, then forget it.
 
         At least twice, because the first run pays for allocation.  All memories are cleared after
         it.  A trained policy may answer noise with something that is no action: it has run then,
         which is all that is wanted here.
 
+        Returns:
+            Nanoseconds that the last run took: about what an answer will take.
+
         Raises:
             BackendError: the policy cannot run; better known now than in motion.
         """
         observation = self.backend.example_observation()
         self._take_up()
-        unusable = 0
+        unusable = took = 0
         for run in range(WARM_UP_RUNS):
             selector = self._selector()
+            begin = time.perf_counter()
             try:
                 self._run(observation, selector)
+                took = round((time.perf_counter() - begin) * 1e9)
             except AnswerError:  # without an answer no memory is filled: no use in going on
                 unusable += 1
                 if unusable == WARM_UP_ANSWERS:
@@ -121,6 +126,7 @@ class PolicyEngine:
             if run >= 1 and selector.unpruned_reason not in ('warm_up', 'refresh'):
                 break
         self._clear('warm_up')
+        return took
 
     def step(self, observation: Observation,
              lead_rows: int = 0) -> tuple[ActionChunk, StepStats]:

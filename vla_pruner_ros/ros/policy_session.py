@@ -111,12 +111,8 @@ class Session:
         self._stack.callback(self.worker.call, lambda: None)
 
     def _warm_up(self) -> None:
-        """Run the policy until it is warm, then once more to know how long it takes."""
-        self.runner.warm_up()
-        begin = time.perf_counter()
-        self.runner.warm_up()
-        # At least two runs each, so this is at most what one answer takes.
-        self.runner.expect_delay(round((time.perf_counter() - begin) / 2 * SECOND))
+        """Run the policy until it is warm, and plan for the time that it takes."""
+        self.runner.expect_delay(self.runner.warm_up())
 
     def close(self) -> None:
         """Undo everything: stop, forget, free the model, withdraw the topics."""

@@ -82,9 +82,9 @@ class PolicyRunner:
         self._joints = (joint_command_names(backend.spec, parameters)
                         if backend.spec.action_kind == 'joint_position' else ())
 
-    def warm_up(self) -> None:
-        """Run the policy once on made-up input: the first run is always a slow one."""
-        self.engine.warm_up()
+    def warm_up(self) -> int:
+        """Run the policy on made-up input, because first runs are slow; nanoseconds of the last."""
+        return self.engine.warm_up()
 
     def expect_delay(self, delay_ns: int) -> None:
         """Plan for this delay until answers have been measured."""
