@@ -83,7 +83,7 @@ class PolicyRunner:
                         if backend.spec.action_kind == 'joint_position' else ())
 
     def warm_up(self) -> int:
-        """Run the policy on made-up input, because first runs are slow; nanoseconds of the last."""
+        """Run the policy on made-up input, because first runs are slow; ns of the last one."""
         return self.engine.warm_up()
 
     def expect_delay(self, delay_ns: int) -> None:
