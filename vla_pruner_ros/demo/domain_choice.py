@@ -14,7 +14,7 @@ from vla_pruner_ros.core.errors import ConfigError
 
 HIGHEST = 232  # what the port numbers of DDS allow
 FREE = range(1, 102)  # above, ports may be taken by any connection of the machine
-PARTICIPANTS = 10  # so many processes of a domain are looked for
+PARTICIPANTS = 32  # so many processes of a domain are looked for
 NAME = '\0vla_pruner_ros/demo/domain/{}'  # abstract socket: gone with its process, no file
 
 
@@ -66,7 +66,10 @@ def claimed(wanted: int | None) -> Iterator[int]:
 
 
 def in_use(domain: int) -> bool:
-    """Whether a process of this machine listens on the ports of a domain."""
+    """Whether a process of this machine listens on the ports of a domain.
+
+    Known at once, whereas its nodes take seconds to show in the graph.
+    """
     first = 7410 + 250 * domain
     for port in range(first, first + 2 * PARTICIPANTS, 2):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

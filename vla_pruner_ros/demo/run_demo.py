@@ -23,7 +23,7 @@ from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError, Outp
 from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.demo import demo_report as report
 from vla_pruner_ros.demo.demo_pictures import film_strip, summary
-from vla_pruner_ros.demo.domain_choice import claimed, domain_of
+from vla_pruner_ros.demo.domain_choice import claimed, domain_of, in_use
 from vla_pruner_ros.demo.node_processes import (
     ENDS,
     environment,
@@ -210,9 +210,11 @@ def drive(options: argparse.Namespace, policy: PolicyFacts, tasks: Sequence[str]
     began = time.monotonic()
     print(f'ROS_DOMAIN_ID={options.domain}; logs in {options.out}', flush=True)
     with Processes(variables, options.out) as processes:
+        busy = in_use(options.domain)  # before this process is a participant itself
         client = DemoClient(processes.check)
         try:
-            client.check_alone()
+            if busy:
+                client.check_alone()
             start(processes, options, policy, tasks[0])
             print(f'Started {processes}', flush=True)
             client.wait_ready()
