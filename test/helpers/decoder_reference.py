@@ -11,8 +11,10 @@ from vla_pruner_ros.core.pruners.interface import Needs, Pruner, Signals
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import VisualLayout
 
-#: Accepted relative error per dtype.
-LIMIT = {torch.float64: 1e-10, torch.float32: 2e-5}
+#: Accepted relative error per dtype; float32: five times the most that any set of kernels showed.
+LIMIT = {torch.float64: 1e-10, torch.float32: 4e-5}
+#: The same in float64 against Hugging Face's eager attention, whose softmax runs in float32.
+EAGER_LIMIT = 1e-5
 
 
 def config(layers: int = 5, bias: bool = False, groups: int = 2) -> DecoderConfig:
