@@ -67,8 +67,8 @@ def parameter_files(robot: str, params_file: str) -> list[str]:
     """
     files = robot_files()
     if robot and robot not in files:
-        raise ConfigError(f'robot is {robot!r}; accepted: {", ".join(files)}; for another one write '
-                          'its parameters into a params_file')
+        raise ConfigError(f'robot is {robot!r}; accepted: {", ".join(files)}; for another one '
+                          'write its parameters into a params_file')
     found = [str(files[robot])] if robot else []
     found += [params_file] if params_file else []
     # Not behind the robot's file: a file with all defaults would undo what that says.

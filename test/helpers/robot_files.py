@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config/robots/*.yaml as the tests see them: text, parameters, sources, and a policy that fits."""
+"""config/robots/*.yaml as the tests see them: parameters, sources, and policies that fit."""
 from dataclasses import dataclass
 from pathlib import Path
 import re
@@ -84,7 +84,7 @@ def hand_settings(robot: str) -> tuple[str, ...]:
 
 
 def joint_policy(robot: str) -> PolicySpec:
-    """A policy that moves exactly these joints, and the gripper where that is a thing of its own."""
+    """A policy that moves exactly these joints, and the gripper where that stands apart."""
     names = parameters_of(robot).joint_names
     state, gripper = names, len(names)
     if robot == 'aloha':

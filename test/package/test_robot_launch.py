@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``robot:=NAME`` of the launch file: which files are read, in which order, and what is refused."""
+"""``robot:=NAME`` of the launch file: which files are read, in which order, what is refused."""
 from pathlib import Path
 
 import launch_stand_ins

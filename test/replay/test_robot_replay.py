@@ -14,7 +14,7 @@ pytest.importorskip('rosbags.rosbag2', reason='bags need the package rosbags')
 
 
 class Arm(Scene):
-    """A robot that stands in the middle of its ranges; the gripper comes in a message of its own."""
+    """A robot that stands in the middle of its ranges; its gripper comes in a message apart."""
 
     def __init__(self, parameters, frames):
         super().__init__(frames=frames)
