@@ -25,7 +25,7 @@ FOREIGN_PACKAGES = ('rqt_image_view', 'so101_bringup', 'ur_moveit_config', 'ur_r
 FOREIGN_TOPICS = ('/diagnostics', '/joint_states', '/servo_node/start_servo',
                   '/servo_node/switch_command_type', '/tcp_pose_broadcaster/pose')
 #: Where the policy node sends commands, also below ``~/dry_run``.
-COMMAND_TOPICS = ('action_chunk', 'ee_trajectory', 'gripper_command', 'twist')
+COMMAND_TOPICS = ('action_chunk', 'arm', 'ee_trajectory', 'gripper_command', 'twist')
 
 
 class DocError(Exception):

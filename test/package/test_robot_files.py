@@ -19,6 +19,7 @@ from robot_files import (
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_check import check_parameters
 from vla_pruner_ros.runtime.input_mapping import state_sources
+from vla_pruner_ros.runtime.output_lines import parse_outputs
 from vla_pruner_ros.runtime.timed_targets import joint_command_names
 
 PER_JOINT = ('position_low', 'position_high', 'max_velocity', 'max_acceleration')
@@ -39,6 +40,15 @@ def test_a_joint_policy_with_the_robots_joints_is_accepted(robot):
     sources = state_sources(parameters, spec)
     # The state is read from the joints that the chunk moves, in its order.
     assert tuple(one.key for one in sources) == parameters.joint_names
+
+
+@each_robot
+def test_every_moving_column_goes_to_one_controller(robot):
+    parameters, spec = parameters_of(robot), joint_policy(robot)
+    lines = parse_outputs(parameters, spec)
+    joints = [name for line in lines for name in line.joints if name != parameters.gripper_joint]
+    assert tuple(joints) == parameters.joint_names
+    assert all(line.target.startswith('/') for line in lines)
 
 
 @each_robot
@@ -97,7 +107,7 @@ def test_sources_are_listed_and_used(robot):
 @each_robot
 def test_limits_cite_documents_and_no_guess_is_silent(robot):
     by_name = {name: block for block in blocks(robot) for name in block.names}
-    for name in ('joint_names', 'joint_state_topic', *PER_JOINT):
+    for name in ('joint_names', 'joint_state_topic', 'outputs', *PER_JOINT):
         assert by_name[name].sources, f'{name} cites nothing'
 
 
@@ -111,6 +121,7 @@ def test_a_policy_with_end_effector_deltas_is_refused_until_the_limits_are_repla
 def test_what_the_file_says_for_end_effector_deltas_is_accepted_and_slow(robot):
     parameters = parameters_of(robot, *hand_settings(robot))
     check_parameters(parameters, hand_policy())
+    assert [line.kind for line in parse_outputs(parameters, hand_policy())] == ['twist']
     assert max(parameters.max_velocity[:3]) <= 0.25
     assert max(parameters.max_velocity[3:]) <= 1.0
     assert parameters.pose_topic, 'a box needs a pose'
