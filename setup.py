@@ -87,6 +87,7 @@ setup(
         (SHARE, ['package.xml']),
         (f'{SHARE}/launch', sorted(glob('launch/*.py'))),
         (f'{SHARE}/config', sorted(glob('config/*.*'))),
+        (f'{SHARE}/config/robots', sorted(glob('config/robots/*.yaml'))),
     ],
     install_requires=['numpy>=1.21', 'torch>=2.1', 'safetensors>=0.4', 'pyyaml>=5.4'],
     extras_require=EXTRAS,

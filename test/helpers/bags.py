@@ -15,6 +15,8 @@ TYPES = {'/camera/image_raw': 'sensor_msgs/msg/Image',
 class Scene:
     """A robot that stands still while the picture gets brighter: (topic, stamp, message)."""
 
+    types = TYPES
+
     def __init__(self, frames=20, instruction='reach', without=(), slow=1):
         """``slow``: log times run so many times as fast as stamps, and start 5 s later."""
         typesys = pytest.importorskip('rosbags.typesys', reason='bags need the package rosbags')
@@ -60,10 +62,10 @@ class Scene:
     def serialized(self):
         for topic, stamp, message in self.messages():
             if topic not in self.without:
-                data = self.store.serialize_cdr(message, TYPES[topic])
+                data = self.store.serialize_cdr(message, self.types[topic])
                 late = 0 if self.slow == 1 else 5 * SECOND
                 log = T0 + (stamp - T0) * self.slow + late
-                yield topic, TYPES[topic], bytes(data), log
+                yield topic, self.types[topic], bytes(data), log
 
     def write(self, path, **writer_options):
         """Write a bag with ``rosbags``' own writer; ``compression`` = ``(mode, format)``."""

@@ -18,7 +18,14 @@ from vla_pruner_ros.runtime.parameter_files import load_parameters, parse_settin
 #: Programs of the system: nothing of ours to check.
 SYSTEM = ('.', 'cd', 'colcon', 'export', 'git', 'apt-get', 'rosdep', 'source', 'touch')
 FOREIGN_MODULES = ('venv', 'pip', 'pytest')
-ROS2_OF_OTHERS = (('bag',), ('pkg',), ('lifecycle', 'set'), ('topic', 'info'))
+ROS2_OF_OTHERS = (('bag',), ('control',), ('pkg',), ('lifecycle', 'set'), ('topic', 'hz'),
+                  ('topic', 'info'))
+#: Packages, nodes and topics of robots that the pages name.
+FOREIGN_PACKAGES = ('rqt_image_view', 'so101_bringup', 'ur_moveit_config', 'ur_robot_driver')
+FOREIGN_TOPICS = ('/diagnostics', '/joint_states', '/servo_node/start_servo',
+                  '/servo_node/switch_command_type', '/tcp_pose_broadcaster/pose')
+#: Where the policy node sends commands, also below ``~/dry_run``.
+COMMAND_TOPICS = ('action_chunk', 'arm', 'ee_trajectory', 'gripper_command', 'twist')
 
 
 class DocError(Exception):
@@ -148,6 +155,8 @@ def check_pip(rest):
 
 def check_ros2(rest):
     verb = rest[0] if rest else ''
+    if verb in ('launch', 'run') and rest[1:2] and rest[1] in FOREIGN_PACKAGES:
+        return
     if verb == 'launch' and rest[1:]:
         check_launch(rest[1], rest[2], rest[3:])
     elif verb == 'run' and rest[1:]:
@@ -156,6 +165,9 @@ def check_ros2(rest):
         check_live(*rest[2:5])
     elif verb in ('service', 'topic') and rest[1:2] in (['call'], ['echo']):
         node, _, name = rest[2].strip('/').partition('/')
+        if rest[2] in FOREIGN_TOPICS or (
+                node == 'pruned_policy' and name.removeprefix('dry_run/') in COMMAND_TOPICS):
+            return
         folder = {'pruned_policy': 'ros', 'sim_robot': 'robots/node'}.get(node)
         accept(folder, f'no node {node}')
         accept(any(f"'~/{name}'" in one.read_text() for one in (PACKAGE / folder).glob('*.py')),
@@ -185,8 +197,10 @@ def check_launch(package, file, arguments):
     for one in arguments:
         name, _, value = one.partition(':=')
         accept(name in known, f'{file} has no argument {name}; there are {sorted(known)}')
-        if name == 'params_file':
+        if name == 'params_file' and value != 'MINE.yaml':  # the reader's own
             wanted(ROOT / value)
+        elif name == 'robot':
+            wanted(ROOT / 'config' / 'robots' / f'{value}.yaml')
         elif name in table_by_name():
             check_value(name, value)
 

@@ -97,6 +97,8 @@ def test_a_command_would_be_accepted(command):
     'ros2 launch vla_pruner_ros pruned_policy.launch.py camera_topic:=/image',
     'ros2 launch vla_pruner_ros pruned_policy.launch.py dry_run:=perhaps',
     'ros2 launch vla_pruner_ros open_loop.launch.py',
+    'ros2 launch vla_pruner_ros pruned_policy.launch.py robot:=ur5',
+    'ros2 topic echo /pruned_policy/dry_run/action_chunks',
     'ros2 run vla_pruner_ros robot', 'ros2 run vla_pruner_ros sim_robot --ros-args -p tasks:=x',
     'ros2 run vla_pruner_ros pruned_policy --ros-args -p token_budget:=many',
     'ros2 param set /pruned_policy token_budged 64', 'ros2 param set /pruned_policy device cuda',

@@ -88,7 +88,7 @@ def test_everything_that_must_be_installed_is_named(setup):
         assert all((ROOT / one).is_file() for one in files)
     installed = {one for _, files in setup['data_files'] for one in files}
     on_disk = {str(path.relative_to(ROOT)) for name in ('launch', 'config')
-               for path in (ROOT / name).iterdir() if path.is_file()}
+               for path in (ROOT / name).rglob('*.*') if path.suffix != '.pyc'}
     assert on_disk <= installed
     assert {'package.xml', 'resource/vla_pruner_ros'} <= installed
     patterns = setup['package_data']['vla_pruner_ros']

@@ -91,7 +91,7 @@ def test_deactivation_holds_the_pose_and_then_nothing_more_comes(make_rig):
     assert change(rig, DEACTIVATE)
     rig.until(lambda: is_hold(rig.got['ee_trajectory'][-1]))
     assert place(rig.got['ee_trajectory'][-1]) == pytest.approx((0.1, 0.2, 0.3), abs=0.03)
-    rig.until(lambda: rig.got['twist'][-1].twist.linear.x == 0.0)
+    rig.until(lambda: rig.got['twist'] and rig.got['twist'][-1].twist.linear.x == 0.0)
 
     before, calls = rig.commands(), len(rig.backend.calls)
     session = rig.node.session

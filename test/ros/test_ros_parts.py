@@ -2,7 +2,7 @@
 """The node's parts by themselves: messages, velocity stream, watchdog, thread, words."""
 import threading
 
-from fakes import make_spec
+from fakes import make_parameters, make_spec
 import numpy as np
 import pytest
 
@@ -11,6 +11,7 @@ from vla_pruner_ros.ros.diagnostics_publisher import flatten, summarise
 from vla_pruner_ros.ros.safe_stop import stop_messages
 from vla_pruner_ros.ros.status_facts import Trends, Window
 from vla_pruner_ros.runtime.inference_thread import Worker
+from vla_pruner_ros.runtime.output_lines import parse_outputs
 from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand, JointCommand
 from vla_pruner_ros.runtime.token_overlay import draw_overlay, FRAME, kept_mask, side_by_side
 from vla_pruner_ros.runtime.watchdog import Watchdog
@@ -23,6 +24,17 @@ def command(**changes):
     values = {'poses': np.array([[0, 0, 0, *STILL], [0.1, 0, 0, *STILL], [0.1, 0.3, 0, *STILL]]),
               'times_ns': np.array([5, 6, 7]) * SECOND, 'gripper': None, 'stamp_ns': 5 * SECOND}
     return EndEffectorCommand(**{**values, **changes})
+
+
+def lines(spec=None, **parameters):
+    return parse_outputs(make_parameters(**parameters), spec or make_spec())
+
+
+def encoded(what, spec=None, **parameters):
+    """Chunk messages of a command on the default outputs, by name."""
+    found = {line.name: messages.encode(line, what, 'base')
+             for line in lines(spec, **parameters) if not line.rate}
+    return {name: message for name, message in found.items() if message is not None}
 
 
 # ---- messages
@@ -39,15 +51,14 @@ def test_times_count_from_the_stamp_and_carry_into_seconds():
 
 def test_pose_without_a_place_in_the_base_frame_is_not_published():
     # Numbers relative to the hand would be read as places in the base frame.
-    named = dict(messages.encode(command(absolute=False, gripper=np.ones(3)), 'base', 'finger'))
-    assert set(named) == {'gripper_command'}
-    assert set(dict(messages.encode(command(), 'base', 'finger'))) == {'ee_trajectory'}
+    assert set(encoded(command(absolute=False, gripper=np.ones(3)))) == {'gripper_command'}
+    assert set(encoded(command())) == {'ee_trajectory'}
 
 
 def test_joint_command_becomes_one_trajectory_and_the_gripper_another():
-    made = dict(messages.encode(JointCommand(
-        ('a', 'b'), np.array([[1.0, 2.0]]), np.array([6 * SECOND]), np.array([0.5]), 5 * SECOND),
-        'base', 'finger'))
+    spec = make_spec(action_kind='joint_position', action_names=('a', 'b', 'g'), gripper_index=2)
+    made = encoded(JointCommand(('a', 'b'), np.array([[1.0, 2.0]]), np.array([6 * SECOND]),
+                                np.array([0.5]), 5 * SECOND), spec, gripper_joint='finger')
     assert made['action_chunk'].joint_names == ['a', 'b']
     assert made['gripper_command'].joint_names == ['finger']
     assert list(made['gripper_command'].points[0].positions) == [0.5]
@@ -69,26 +80,29 @@ def held():
                    velocities=np.zeros((1, 6)))
 
 
-@pytest.mark.parametrize('action, what, sent', [
-    ('hold', held(), ['ee_trajectory', 'twist']), ('zero', held(), ['twist']),
-    ('hold', None, ['twist']), ('none', held(), [])])
-def test_a_stop_holds_the_hand_and_sends_zero_velocity(action, what, sent):
-    made = stop_messages(make_spec(), action, 5 * SECOND, 'base', what)
+@pytest.mark.parametrize('outputs, action, what, sent', [
+    ([], 'hold', held(), ['ee_trajectory']), ([], 'zero', held(), []),
+    (['hand=ee_trajectory'], 'zero', held(), ['hand']),  # nothing else would end it
+    ([], 'hold', None, []), ([], 'none', held(), [])])
+def test_a_stop_holds_the_hand_unless_only_velocities_are_wanted(outputs, action, what, sent):
+    made = stop_messages(lines(outputs=outputs), action, 'base', what)
     assert [name for name, _ in made] == sent
-    if sent:
-        velocity = made[-1][1].twist
-        assert (velocity.linear.x, velocity.angular.z) == (0.0, 0.0)
-        assert made[-1][1].header.frame_id == 'base' and made[-1][1].header.stamp.sec == 5
+    assert all(message.header.frame_id == 'base' for _, message in made)
+
+
+def test_a_stop_keeps_the_gripper_as_it_was_told():
+    made = dict(stop_messages(lines(), 'hold', 'base', command(gripper=np.full(3, 0.04))))
+    assert {one.positions[0] for one in made['gripper_command'].points} == {0.04}
 
 
 @pytest.mark.parametrize('action', ['hold', 'zero'])
-def test_a_joint_policy_has_no_velocity_and_holds(action):
+def test_joints_have_no_velocity_and_are_held(action):
     spec = make_spec(action_kind='joint_position', action_names=('a',), gripper_index=None)
     joint = JointCommand(('a',), np.array([[0.5]]), np.array([6 * SECOND]), None, 5 * SECOND)
-    made = stop_messages(spec, action, 5 * SECOND, 'base', joint)
+    made = stop_messages(lines(spec), action, 'base', joint)
     assert [name for name, _ in made] == ['action_chunk']
     assert list(made[0][1].points[0].positions) == [0.5]
-    assert stop_messages(spec, action, 5 * SECOND, 'base', None) == []
+    assert stop_messages(lines(spec), action, 'base', None) == []
 
 
 # ---- watchdog

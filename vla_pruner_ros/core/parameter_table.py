@@ -153,6 +153,12 @@ class Parameters:
     # outputs
     dry_run: bool = _param(False, 'outputs', 'Publish chunks on ~/dry_run/* only; the robot gets '
                            'nothing.', live=True, basic=True)
+    outputs: tuple[str, ...] = _param(
+        (), 'outputs', "One line per controller, 'name=kind:topic#columns@rate', e.g. "
+        "'left=joint_trajectory:/left_arm_controller/joint_trajectory#0-5'; kinds: "
+        'joint_trajectory, follow_joint_trajectory, forward_position, forward_velocity, '
+        'ee_trajectory, twist, pose, gripper_trajectory, gripper_action, '
+        "parallel_gripper_action; empty = the node's own topics.", basic=True)
     execution_horizon: int = _param(4, 'outputs', 'Actions of a chunk that are executed before '
                                     'the next one is due.', low=1, high=1000, live=True,
                                     basic=True)
@@ -182,6 +188,9 @@ class Parameters:
     gripper_joint: str = _param('gripper', 'outputs', 'Joint name in gripper commands.')
     gripper_open: float = _param(1.0, 'outputs', 'Published gripper position for open.')
     gripper_closed: float = _param(0.0, 'outputs', 'Published gripper position for closed.')
+    gripper_effort: float = _param(0.0, 'outputs', 'Largest effort in gripper goals, newtons or '
+                                   'newton-metres; 0 = left to the gripper.', low=0.0,
+                                   high=1000.0)
     gripper_mode: str = _param('auto', 'outputs', 'binary = open or closed, with hysteresis; '
                                'continuous = every position between; auto = as the policy was '
                                'trained.', choices=('auto', 'binary', 'continuous'), live=True)

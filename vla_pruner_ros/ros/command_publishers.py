@@ -1,83 +1,145 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that leaves the policy node towards a robot, and the picture for people.
 
-All messages of one command are encoded first and then published, so half a command never reaches
-hardware.  In dry run the same messages go to ``~/dry_run/...`` and the robot gets nothing.
+The lines of ``outputs`` say which controllers there are.  All messages of one command are encoded
+first and then sent, so half a command never reaches hardware.  In dry run the same messages go to
+``~/dry_run/...`` and the robot gets nothing.
 """
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
-from geometry_msgs.msg import TwistStamped
 import numpy as np
-from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
-from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from vla_pruner_ros.core.parameter_table import Parameters
-from vla_pruner_ros.core.types import Observation, PolicySpec, StepStats
+from vla_pruner_ros.core.types import Observation, StepStats
 from vla_pruner_ros.ros import message_encoding as messages
 from vla_pruner_ros.ros import qos_profiles as qos
+from vla_pruner_ros.ros.outputs.action_sender import ActionSender, Trouble
+from vla_pruner_ros.ros.outputs.plan_stream import PlanStream
+from vla_pruner_ros.ros.outputs.topic_sender import TopicSender
 from vla_pruner_ros.ros.safe_stop import stop_messages
-from vla_pruner_ros.runtime.timed_targets import Command
+from vla_pruner_ros.runtime.gripper_track import GripperTrack
+from vla_pruner_ros.runtime.motion.motion_queue import Proposal
+from vla_pruner_ros.runtime.output_lines import parse_outputs
+from vla_pruner_ros.runtime.policy_runner import PolicyRunner
 from vla_pruner_ros.runtime.token_overlay import draw_overlay, side_by_side
 
-FLUSH = Duration(seconds=0.2)
+LONGEST_STOP = 3.0  # seconds that the end of a stop is waited for
 
 
 class Publishers:
-    """Command topics of one policy.
+    """Outputs of one policy.
 
     Args:
-        node: makes the publishers.
-        spec: decides which topics exist.
+        node: makes publishers and action clients.
+        runner: policy, plan and measurements.
         parameters: names and frames (fixed while configured).
+        clock: node time in nanoseconds.
+        trouble: told when the robot does not do what was planned; may come from any thread.
+
+    Raises:
+        ConfigError: ``outputs`` cannot be used.
     """
 
-    def __init__(self, node: LifecycleNode, spec: PolicySpec, parameters: Parameters):
-        """Advertise the topics."""
-        self.spec = spec
-        self._node = node
-        self._frame = parameters.base_frame
-        self._gripper_joint = parameters.gripper_joint
-        kinds: dict[str, Any] = {}
-        if spec.action_kind == 'joint_position':
-            kinds['action_chunk'] = JointTrajectory
-        else:
-            kinds['ee_trajectory'] = MultiDOFJointTrajectory
-            kinds['twist'] = TwistStamped
-        if spec.gripper_index is not None:
-            kinds['gripper_command'] = JointTrajectory
-        self._commands = {name: self._advertise(kind, f'~/{name}') for name, kind in kinds.items()}
-        self._dry = {name: self._advertise(kind, f'~/dry_run/{name}')
-                     for name, kind in kinds.items()}
+    def __init__(self, node: LifecycleNode, runner: PolicyRunner, parameters: Parameters,
+                 clock: Callable[[], int], trouble: Trouble):
+        """Advertise the topics and look for the actions."""
+        self.spec = runner.spec
+        self._node, self._frame, self._trouble = node, parameters.base_frame, trouble
+        self._gripper = GripperTrack()
+        self.lines = parse_outputs(parameters, self.spec, node.resolve_topic_name)
+        self._senders: dict[str, TopicSender | ActionSender] = {}
+        self._streams: list[PlanStream] = []
         self._overlay = node.create_publisher(Image, '~/overlay', qos.overlay())
+        try:
+            for line in self.lines:
+                self._senders[line.name] = (
+                    ActionSender(node, line, parameters.gripper_effort, trouble) if line.action
+                    else TopicSender(node, line))
+        except BaseException:
+            self.close()
+            raise
+        rates = defaultdict(list)
+        for sender in self._senders.values():
+            rates[sender.line.rate].append(sender)
+        self._streams = [PlanStream(senders, runner, self._gripper, clock, self._stream_failed)
+                         for rate, senders in rates.items() if rate]
 
     def close(self) -> None:
-        """Withdraw the topics, once what was published has arrived."""
-        for publisher in (*self._commands.values(), *self._dry.values()):
-            publisher.wait_for_all_acked(FLUSH)  # the process may end right after its safe action
-            self._node.destroy_lifecycle_publisher(publisher)
+        """Withdraw everything, once what was sent has arrived."""
+        for stream in self._streams:
+            stream.close()
+        for sender in self._senders.values():
+            sender.close()
         self._node.destroy_publisher(self._overlay)
 
+    def missing(self, dry_run: bool) -> str:
+        """Why no command may be sent now, e.g. ``'no_server:left'``; '' if one may."""
+        reasons = () if dry_run else (sender.missing() for sender in self._senders.values())
+        return next((reason for reason in reasons if reason), '')
+
     def command(self, command: Any, dry_run: bool) -> None:
-        """Publish all messages of a command."""
-        self._send(messages.encode(command, self._frame, self._gripper_joint), dry_run)
+        """Send all messages of a command."""
+        filled = self._gripper.filled(command)
+        out = [(line.name, messages.encode(line, filled, self._frame))
+               for line in self.lines if not line.rate]
+        for name, message in out:
+            if message is not None:
+                self._senders[name].send(message, dry_run)
+        self._gripper.put(filled)
 
-    def twist(self, velocity: Sequence[float], now_ns: int, dry_run: bool) -> None:
-        """Publish one velocity, if this policy has such a topic."""
-        if 'twist' in self._commands:
-            self._send([('twist', messages.twist(velocity, now_ns, self._frame))], dry_run)
+    def follow(self, dry_run: bool) -> None:
+        """The command was noted as the motion under way: streams play it from now on."""
+        for stream in self._streams:
+            stream.follow(dry_run)
 
-    def safe_action(self, action: str, now_ns: int, held: Command | None, dry_run: bool) -> bool:
-        """Publish what ends a motion; see ``safe_stop.stop_messages``.
+    def stop(self, action: str, now_ns: int, stop: Proposal | None, targets: list[bool],
+             by_plan: bool = True) -> bool:
+        """Send what ends a motion; see ``safe_stop.stop_messages``.
+
+        Args:
+            action: the watchdog's.
+            now_ns: node time.
+            stop: braking and holding; None where nothing is known to hold.
+            targets: for each, whether it is ``~/dry_run``; streams stop on the first.
+            by_plan: streams play ``stop``; else they brake from what they said last.
 
         Returns:
-            Whether anything was published; without anything to hold a joint policy cannot.
+            Whether anything was sent; without anything to hold a joint policy cannot.
         """
-        out = stop_messages(self.spec, action, now_ns, self._frame, held)
-        self._send(out, dry_run)
-        return bool(out)
+        if action == 'none':
+            return False
+        self._gripper.stop(now_ns)
+        held = None if stop is None else self._gripper.filled(stop.command)
+        out = stop_messages(self.lines, action, self._frame, held)
+        for dry_run in targets:
+            for name, message in out:
+                self._senders[name].send(message, dry_run, stop=True)
+        if held is None and False in targets:
+            for sender in self._senders.values():
+                sender.cancel()
+        for stream in self._streams:
+            stream.stop(stop.path if stop is not None and by_plan else None, targets[0])
+        return bool(out or self._streams)
+
+    def forget(self) -> None:
+        """What was said in another life or in dry run is not what the robot was told."""
+        self._gripper.clear()
+        for stream in self._streams:
+            stream.finish(0.0)
+
+    def finish(self) -> None:
+        """Wait until streams have played a stop to its end; they say nothing after it."""
+        for stream in self._streams:
+            stream.finish(LONGEST_STOP)
+
+    def facts(self) -> dict[str, Any]:
+        """What became of goals, by output; plain data."""
+        return {name: facts for name, facts in (
+            (name, sender.facts()) for name, sender in self._senders.items()) if facts}
 
     def overlay_wanted(self) -> bool:
         """Whether somebody looks at the overlay."""
@@ -93,14 +155,5 @@ class Publishers:
             self._overlay.publish(messages.image(side_by_side(pictures), observation.stamp_ns,
                                                  self.spec.cameras[0].role))
 
-    def _advertise(self, kind: Any, topic: str) -> Any:
-        return self._node.create_lifecycle_publisher(
-            kind, topic, qos.command(),
-            event_callbacks=qos.publisher_events(self._node.resolve_topic_name(topic),
-                                                 self._node.get_logger()))
-
-    def _send(self, out: list[tuple[str, Any]], dry_run: bool) -> None:
-        topics: dict[str, Any] = self._dry if dry_run else self._commands
-        for name, message in out:
-            topics[name].publish(message)
-
+    def _stream_failed(self, error: BaseException) -> None:
+        self._trouble(f'exception:{type(error).__name__}', f'a stream failed: {error!r}')

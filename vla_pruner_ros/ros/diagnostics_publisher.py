@@ -46,6 +46,10 @@ def summarise(facts: Mapping[str, Any]) -> tuple[int, str]:
         level = max(level, WARN)
         problems.append(f'a step takes {total:.0f} ms, wanted are '
                         f'{facts["target_period"] * 1e3:.0f} ms')
+    for name, output in facts.get('outputs', {}).items():
+        if output['trouble']:
+            level = max(level, WARN)
+            problems.append(f'output {name} ({output["action"]}): {output["trouble"]}')
     for role, camera in facts['cameras'].items():
         if camera['lost_share'] > LOSS_WARNING:
             level = max(level, WARN)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from builtin_interfaces.msg import Duration, Time
-from geometry_msgs.msg import Transform, Twist, TwistStamped
+from geometry_msgs.msg import PoseStamped, Transform, Twist, TwistStamped
 import numpy as np
 from sensor_msgs.msg import Image
+from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import (
     JointTrajectory,
     JointTrajectoryPoint,
@@ -15,9 +16,18 @@ from trajectory_msgs.msg import (
     MultiDOFJointTrajectoryPoint,
 )
 
-from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand, JointCommand
+from vla_pruner_ros.runtime.output_lines import OutputLine
+from vla_pruner_ros.runtime.plan_player import Sample
+from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand, JointCommand
 
 SECOND = 10**9
+#: Kind of an output -> its message; goals of actions are made from a trajectory.
+MESSAGES = {
+    'joint_trajectory': JointTrajectory, 'follow_joint_trajectory': JointTrajectory,
+    'forward_position': Float64MultiArray, 'forward_velocity': Float64MultiArray,
+    'ee_trajectory': MultiDOFJointTrajectory, 'twist': TwistStamped, 'pose': PoseStamped,
+    'gripper_trajectory': JointTrajectory, 'gripper_action': JointTrajectory,
+    'parallel_gripper_action': JointTrajectory}
 
 
 def time_message(stamp_ns: int) -> Time:
@@ -82,6 +92,16 @@ def twist(velocity: Sequence[float], stamp_ns: int, frame: str) -> TwistStamped:
     return message
 
 
+def pose_stamped(pose: Sequence[float], stamp_ns: int, frame: str) -> PoseStamped:
+    """Pose x y z, quaternion x y z w -> PoseStamped."""
+    message = PoseStamped()
+    message.header.stamp = time_message(stamp_ns)
+    message.header.frame_id = frame
+    place, turn = message.pose.position, message.pose.orientation
+    place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w = (float(value) for value in pose)
+    return message
+
+
 def _twist(target: Twist, velocity: Sequence[float]) -> Twist:
     linear, angular = target.linear, target.angular
     linear.x, linear.y, linear.z, angular.x, angular.y, angular.z = (
@@ -102,22 +122,50 @@ def image(rgb: np.ndarray, stamp_ns: int, frame: str) -> Image:
     return message
 
 
-def encode(command: Any, base_frame: str, gripper_joint: str) -> list[tuple[str, Any]]:
-    """All messages of one command, as (topic name, message); nothing is left half encoded.
+def encode(line: OutputLine, command: Command, base_frame: str) -> Any:
+    """The message of a command for one output that is sent whole chunks, or None.
 
     A command without an absolute pose gives no end-effector trajectory: its numbers would be read
-    as places in the base frame.
+    as places in the base frame.  One that says nothing about the gripper gives nothing for an
+    output that has it among its columns.
     """
-    messages: list[tuple[str, Any]] = []
-    if isinstance(command, JointCommand):
-        messages.append(('action_chunk', joint_trajectory(
-            command.names, command.positions, command.times_ns, command.stamp_ns,
-            command.velocities)))
-    elif isinstance(command, EndEffectorCommand) and command.absolute:
-        messages.append(('ee_trajectory', pose_trajectory(
-            command.poses, command.times_ns, command.stamp_ns, base_frame, 'end_effector',
-            command.velocities)))
-    if command.gripper is not None:
-        messages.append(('gripper_command', joint_trajectory(
-            [gripper_joint], command.gripper[:, None], command.times_ns, command.stamp_ns)))
-    return messages
+    if line.kind == 'ee_trajectory':
+        if not isinstance(command, EndEffectorCommand) or not command.absolute:
+            return None
+        return pose_trajectory(command.poses, command.times_ns, command.stamp_ns, base_frame,
+                               'end_effector', command.velocities)
+    joints = command if isinstance(command, JointCommand) else None
+    gripper = command.gripper
+    if None in line.moving and gripper is None:
+        return None
+    still = np.zeros(len(command.times_ns))
+    places, speeds = [], []
+    for column in line.moving:
+        if column is None:
+            places.append(gripper)
+            speeds.append(still)
+        elif joints is not None:
+            places.append(joints.positions[:, column])
+            speeds.append(still if joints.velocities is None else joints.velocities[:, column])
+    moving = joints is not None and joints.velocities is not None and line.moving != (None,)
+    return joint_trajectory(line.joints, np.stack(places, axis=1), command.times_ns,
+                            command.stamp_ns, np.stack(speeds, axis=1) if moving else None)
+
+
+def encode_sample(line: OutputLine, sample: Sample, gripper: float | None, stamp_ns: int,
+                  base_frame: str) -> Any:
+    """The message of one moment for one stream, or None where that is not known."""
+    if line.kind == 'twist':
+        return twist(sample.velocity, stamp_ns, base_frame)
+    if line.kind == 'forward_velocity':
+        return Float64MultiArray(data=[float(sample.velocity[one]) for one in line.moving
+                                       if one is not None])
+    if sample.point is None or (None in line.moving and gripper is None):
+        return None
+    if line.kind == 'pose':
+        return pose_stamped(sample.point, stamp_ns, base_frame)
+    values = [float(gripper if one is None else sample.point[one])  # type: ignore[arg-type]
+              for one in line.moving]
+    if line.kind == 'forward_position':
+        return Float64MultiArray(data=values)
+    return joint_trajectory(line.joints, np.array([values]), [stamp_ns], stamp_ns)

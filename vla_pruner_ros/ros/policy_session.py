@@ -8,6 +8,7 @@ under ``_gate``, so nothing leaves after ``deactivate`` has returned.
 """
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 import threading
 import time
 import traceback
@@ -26,19 +27,20 @@ from vla_pruner_ros.ros.status_facts import step_facts
 from vla_pruner_ros.ros.subscriptions import Inputs
 from vla_pruner_ros.runtime.inference_thread import Worker
 from vla_pruner_ros.runtime.observation_cache import JUMP_BACK, WAITING
+from vla_pruner_ros.runtime.output_lines import parse_outputs
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner, Tick
 from vla_pruner_ros.runtime.watchdog import Watchdog
 
 SECOND = 10**9
-HEARTBEAT = 1 / 30  # seconds; velocity controllers want 20 Hz or more
+HEARTBEAT = 1 / 30  # seconds
 CLOCK_PATIENCE = 0.5  # seconds of wall time in which the node's clock may stand still
 IDLE_WAIT = 0.1  # seconds until an idle inference thread looks again whether inputs went stale
 LOG_EVERY = 30.0  # seconds between repeats of a message
 LOG_GAP = 2.0  # seconds after a recovery until the same trouble is logged again
 PAUSE_AFTER_ERROR = 0.05  # seconds; keeps a step that fails at once from spinning
 
-#: Reasons of a tick after which the robot is stopped at once.
-FAILED = ('unsafe_action', 'backend_error', 'internal_error')
+#: Reasons of a tick (what stands before a colon) after which the robot is stopped at once.
+FAILED = ('unsafe_action', 'backend_error', 'internal_error', 'no_server', 'no_answer')
 #: Parameters that act on the motion under way when they change.
 MOTION_LIMITS = ('max_step', 'max_velocity', 'max_acceleration', 'position_low', 'position_high')
 
@@ -74,7 +76,6 @@ class Session:
         self._driving = False  # the robot was sent a motion that nothing has ended yet
         self._clock = (0, 0.0)  # node time seen last, and wall time when it changed
         self._stalled = False
-        self._beat_ns = 0
         self._gate = threading.RLock()
         self._logged: dict[str, float] = {}
         self._lost = ''  # trouble that was logged last and is not over
@@ -99,7 +100,7 @@ class Session:
         self.revision = revision
         self.worker.wake = self.runner.cache.wake
         self.worker.call(self._warm_up)
-        self.publishers = Publishers(self.node, self.spec, parameters)
+        self.publishers = Publishers(self.node, self.runner, parameters, self.now, self.trouble)
         self._stack.callback(self.publishers.close)
         self.inputs = Inputs(self.node, self.spec, parameters, self.runner.cache)
         self._stack.callback(self.inputs.close)
@@ -127,6 +128,7 @@ class Session:
         """Start answering images, from a clean state."""
         with self._gate:
             self.runner.activate()
+            self.publishers.forget()
             self.active = True
             self.reason = ''
             self._failing = False
@@ -143,7 +145,8 @@ class Session:
             self._epoch += 1
             self.watchdog.disarm()
             self._safe_action()
-            self.runner.motion.clear()  # no velocity follows: the heartbeat is over
+            self.publishers.finish()  # nothing follows
+            self.runner.motion.clear()
         self.worker.repeat(None)
         self.runner.cache.clear()
 
@@ -160,6 +163,7 @@ class Session:
             ConfigError: names the parameter and what is accepted.
         """
         check_parameters(parameters, self.spec)
+        parse_outputs(parameters, self.spec, self.node.resolve_topic_name)
 
     def facts(self) -> dict[str, Any]:
         """Everything about the configured policy, for diagnostics and status; plain data."""
@@ -181,6 +185,7 @@ class Session:
             'watchdog_tripped': self.watchdog.tripped,
             'silence_s': self.watchdog.silence_ns(now) / SECOND,
             'reuse_rate': counts['reused'] / counts['steps'] if counts['steps'] else 0.0,
+            'outputs': self.publishers.facts(),
             **counts,
             'cameras': {camera.role: {
                 'topic': camera.topic,
@@ -202,6 +207,7 @@ class Session:
         with self._gate:
             if not self.active or self._epoch != epoch:
                 return
+            tick = self._sendable(tick)
             self._note(tick)
             if tick.command is not None:
                 self._publish(tick)
@@ -212,11 +218,24 @@ class Session:
                 and parameters.publish_overlay and self.publishers.overlay_wanted()):
             self.publishers.overlay(tick.observation, tick.stats)
 
+    def _sendable(self, tick: Tick) -> Tick:
+        """The tick without its command where that must not be sent."""
+        void = self._follow_dry_run() and tick.proposal is not None
+        if void or tick.command is None:
+            return replace(tick, command=None, proposal=None)
+        missing = self.publishers.missing(self._dry_run)
+        if not missing:
+            return tick
+        self.runner.counters.failure(missing)
+        return replace(tick, reason=missing, command=None, proposal=None,
+                       message='its action server is not there or does not answer')
+
     def _publish(self, tick: Tick) -> None:
-        parameters = self.live.snapshot
-        self.publishers.command(tick.command, parameters.dry_run)
+        self.publishers.command(tick.command, self._dry_run)
         self.runner.sent(tick, self.now())
-        self._driving = self._driving or not parameters.dry_run
+        if tick.proposal is not None:
+            self.publishers.follow(self._dry_run)
+        self._driving = self._driving or not self._dry_run
         self._failing = False
         if self.watchdog.feed(self.now()):
             self.node.get_logger().info('chunks flow again')
@@ -236,7 +255,7 @@ class Session:
         if tick.resets:
             self.node.get_logger().info(f'policy memory cleared: {", ".join(tick.resets)}')
         self.reason = tick.reason
-        if tick.reason in FAILED and not self._failing and self._driving:
+        if tick.reason.partition(':')[0] in FAILED and not self._failing and self._driving:
             self._failing = True  # a policy that fails must not leave the robot in motion
             self._safe_action()
 
@@ -269,6 +288,16 @@ class Session:
                 self.reason = reason
                 self._safe_action()
 
+    def trouble(self, reason: str, words: str) -> None:
+        """The robot does not do what was planned: stop it, go on (any thread)."""
+        with self._gate:
+            self._log(reason, words)
+            if self.active:
+                self.reason = reason
+                self.runner.counters.failure(reason)
+                if self._driving:
+                    self._safe_action()
+
     # ---- executor thread
 
     def _heartbeat(self) -> None:
@@ -282,9 +311,7 @@ class Session:
                 self.watchdog.arm(now)
             if not self._clock_runs(now, parameters.lock_step):
                 return
-            if parameters.dry_run and not self._dry_run:
-                self._safe_action()  # the robot must not run on with its last chunk
-            self._dry_run = parameters.dry_run
+            self._follow_dry_run()
             timeout = int(parameters.watchdog_timeout * SECOND)
             # In lock step the robot waits for the policy: silence moves nothing.
             if not parameters.lock_step and self.watchdog.check(now, timeout):
@@ -294,7 +321,20 @@ class Session:
                     f'{parameters.watchdog_action}')
                 self._safe_action()
             self._tighten(now, parameters)
-            self._send_velocity(now, parameters)
+
+    def _follow_dry_run(self) -> bool:
+        """Switch between robot and dry run; whether there was anything to switch."""
+        wanted = self.live.snapshot.dry_run
+        if wanted == self._dry_run:
+            return False
+        if wanted:
+            self._safe_action()  # the robot must not run on with its last chunk
+            self.publishers.finish()
+        else:
+            self.runner.motion.clear()  # the robot was never there
+            self.publishers.forget()
+        self._dry_run = wanted
+        return True
 
     def _clock_runs(self, now: int, lock_step: bool) -> bool:
         """Whether node time goes on; a clock that stands still or jumps back stops the robot.
@@ -309,8 +349,8 @@ class Session:
                 self._stalled = False
                 self.node.get_logger().info('the clock goes on')
             if now < seen - JUMP_BACK:
-                self._safe_action()
-                self.runner.motion.clear()
+                self.runner.motion.clear()  # its times mean nothing any more
+                self._safe_action(by_plan=False)
             return True
         if not lock_step and wall - when > CLOCK_PATIENCE and not self._stalled:
             self._stalled = True
@@ -318,7 +358,6 @@ class Session:
             self._log('clock_stopped', 'the clock stands still (use_sim_time without /clock, or a '
                       'paused simulation): the robot is stopped')
             self._safe_action()
-            self.runner.motion.clear()
         return not self._stalled
 
     def _tighten(self, now: int, parameters: Parameters) -> None:
@@ -337,30 +376,20 @@ class Session:
     def _limits_of(parameters: Parameters) -> tuple[Any, ...]:
         return tuple(getattr(parameters, name) for name in MOTION_LIMITS)
 
-    def _send_velocity(self, now: int, parameters: Parameters) -> None:
-        period = max(round(HEARTBEAT * SECOND), min(now - self._beat_ns, SECOND // 10))
-        self._beat_ns = now
-        # In lock step stamps run by simulated time: no velocity belongs to the clock's now.
-        if self.spec.action_kind != 'ee_delta' or parameters.lock_step:
-            return
-        velocity = self.runner.motion.velocity(now, period, self.runner.measured(now))
-        if velocity is not None:
-            self.publishers.twist(velocity, now, parameters.dry_run)
-
-    def _safe_action(self) -> None:
-        """Publish the watchdog action now, wherever the last motion went (the gate is held)."""
+    def _safe_action(self, by_plan: bool = True) -> None:
+        """Stop the robot now, wherever the last motion went (the gate is held)."""
         parameters, now = self.live.snapshot, self.now()
         motion = self.runner.motion
         proposal = motion.stop(now, self.runner.measured(now))
-        held = None if proposal is None else proposal.command
-        targets = [True] if parameters.dry_run else [False]
-        if self._driving and parameters.dry_run:
-            targets = [False, True]
-        sent = [self.publishers.safe_action(parameters.watchdog_action, now, held, dry_run)
-                for dry_run in targets]
+        targets = [False] if self._driving or not parameters.dry_run else []
+        targets += [True] if parameters.dry_run else []
+        sent = self.publishers.stop(parameters.watchdog_action, now, proposal, targets, by_plan)
         if parameters.watchdog_action != 'none':
             self._driving = False
-            motion.clear()
-            if not all(sent) or (held is None and parameters.watchdog_action == 'hold'):
+            if proposal is not None and not parameters.lock_step:
+                motion.commit(proposal)  # the next chunk goes on from where it is held
+            else:
+                motion.clear()
+            if not sent or (proposal is None and parameters.watchdog_action == 'hold'):
                 self._log('safe_action', 'nothing to hold: no motion under way and no fresh '
                           'measurement of the robot')

@@ -2,32 +2,32 @@
 """What stops the robot: the messages that end a motion.  Pure functions; nothing is sent here.
 
 The motion under way is braked and then held (``MotionQueue.stop``); a robot that was sent nothing
-is held where it was measured.  An end-effector policy has a velocity stream too, which gets zero.
+is held where it was measured.  Outputs that are told in every cycle play the same motion
+(``PlanPlayer.stop``) and are not asked here.
 """
+from collections.abc import Sequence
 from typing import Any
 
-from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.ros import message_encoding as messages
+from vla_pruner_ros.runtime.output_lines import OutputLine
 from vla_pruner_ros.runtime.timed_targets import Command
 
-STILL = (0.0,) * 6
 
-
-def stop_messages(spec: PolicySpec, action: str, now_ns: int, frame: str,
+def stop_messages(lines: Sequence[OutputLine], action: str, frame: str,
                   held: Command | None) -> list[tuple[str, Any]]:
-    """Messages that end a motion, as (topic name, message).
+    """Messages that end a motion, as (name of the output, message).
 
     Args:
-        spec: of the policy.
-        action: ``hold`` the robot where it comes to rest (and zero velocity), ``zero`` velocity
-            only (a joint policy has none, so it holds), or ``none``.
-        now_ns: node time.
-        frame: ``frame_id`` of poses and velocities.
-        held: braking and holding; None where nothing is known to hold.
+        lines: all outputs.
+        action: ``hold`` the robot where it comes to rest, ``zero`` velocity (an output without one
+            holds, except for the hand beside a twist), or ``none``.
+        frame: ``frame_id`` of poses.
+        held: braking and holding, the gripper as it was told; None where nothing is known to hold.
     """
-    if action == 'none':
+    if action == 'none' or held is None:
         return []
-    out = [] if held is None else messages.encode(held, frame, '')
-    if spec.action_kind == 'joint_position':
-        return out
-    return [*(out if action == 'hold' else ()), ('twist', messages.twist(STILL, now_ns, frame))]
+    twisted = any(line.kind == 'twist' for line in lines)
+    out = [(line.name, messages.encode(line, held, frame)) for line in lines
+           if not line.rate and not (action == 'zero' and line.kind == 'ee_trajectory'
+                                     and twisted)]
+    return [(name, message) for name, message in out if message is not None]

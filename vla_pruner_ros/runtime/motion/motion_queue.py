@@ -42,7 +42,7 @@ from vla_pruner_ros.runtime.timed_targets import (
 
 SECOND = 10**9
 FINEST = SECOND // 40  # between sent points, where rows are further apart
-CLOSING_ZEROS = 5
+CLOSING_NS = SECOND // 6  # after the end of a motion, in which streams still say where it ended
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,6 @@ class MotionQueue:
         self._step_ns = self._row_ns // -(-self._row_ns // FINEST)
         self._sent = SentMotion(self.space)
         self._chunks: list[Entry] = []
-        self._zeros = 0
         self.update(parameters)
 
     def update(self, parameters: Parameters) -> None:
@@ -113,13 +112,22 @@ class MotionQueue:
         """Forget the motion under way (it was stopped, or the clock jumped)."""
         with self._lock:
             self._sent.clear()
-            self._zeros = 0
             self._chunks.clear()
 
     def forget_gripper(self) -> None:
         """A new episode: what the gripper was told belongs to the old one."""
         with self._lock:
             self._gripper.forget()
+
+    @property
+    def path(self) -> TimedPath | None:
+        """The motion under way; one reference, so that a stream never waits for a proposal."""
+        return self._sent.path
+
+    @property
+    def fastest(self) -> np.ndarray:
+        """Velocity limits (D,), infinite where there is none."""
+        return self._limits.velocity
 
     @property
     def coverage_ns(self) -> int | None:
@@ -174,7 +182,6 @@ class MotionQueue:
         """The proposal was sent."""
         with self._lock:
             self._sent.put(proposal.path, proposal.coverage_ns)
-            self._zeros = CLOSING_ZEROS
             self.limited.update(proposal.counts)
             self.restarts += proposal.from_measured
             if proposal.gripper is not None:
@@ -326,6 +333,7 @@ class MotionQueue:
         the plan has it, or that was sent nothing, is held where it was measured.
         """
         with self._lock:
+            self._chunks.clear()
             return self._stopped(now_ns, measured)
 
     def _stopped(self, now_ns: int, measured: Measured | None) -> Proposal | None:
@@ -350,24 +358,29 @@ class MotionQueue:
         return Followed(np.array(times, np.int64), points,
                         np.vstack([motion.velocities[:len(times) - 2], still]), {})
 
-    def velocity(self, now_ns: int, period_ns: int,
-                 measured: Measured | None) -> np.ndarray | None:
+    def braking(self, point: np.ndarray, velocity: np.ndarray, now_ns: int) -> TimedPath:
+        """The motion that brings a robot with this velocity to rest, within the limits."""
+        motion = brake(self.space, self._limits, point, velocity, now_ns, self._step_ns)
+        return self._path(motion, Start(point, velocity, False), now_ns)
+
+    def velocity(self, now_ns: int, period_ns: int, measured: Measured | None,
+                 path: TimedPath | None = None) -> np.ndarray | None:
         """Velocity (D,) for the next ``period_ns``; None when nothing is to be sent.
 
         The mean of the plan over that time, so that a robot that integrates it follows the plan.
         After the end some zeros are sent, then nothing, so that others may command the robot.
+
+        ``path`` is a plan in place of the motion under way.
         """
-        with self._lock:
-            sent = self._sent.path
-            if sent is None:
-                return None
-            if now_ns >= sent.end_ns:
-                self._zeros -= 1
-                return np.zeros(self.space.size) if self._zeros >= 0 else None
-            here, _ = sent.at(now_ns)
-            there, _ = sent.at(now_ns + period_ns)
-            speed = self.space.minus(there, here) * (SECOND / period_ns)
-            return self._boxed(speed, period_ns, measured)
+        sent = self._sent.path if path is None else path
+        if sent is None or now_ns >= sent.end_ns + CLOSING_NS:
+            return None
+        if now_ns >= sent.end_ns:
+            return np.zeros(self.space.size)
+        here, _ = sent.at(now_ns)
+        there, _ = sent.at(now_ns + period_ns)
+        speed = self.space.minus(there, here) * (SECOND / period_ns)
+        return self._boxed(speed, period_ns, measured)
 
     def _boxed(self, speed: np.ndarray, period_ns: int,
                measured: Measured | None) -> np.ndarray:
@@ -381,6 +394,7 @@ class MotionQueue:
         least = np.minimum(limits.low - here, 0.0) / seconds
         inside = np.clip(speed[:box], least, most)
         if (inside != speed[:box]).any():
-            self.limited['position'] += int((inside != speed[:box]).sum())
+            with self._lock:
+                self.limited['position'] += int((inside != speed[:box]).sum())
             speed = np.concatenate([inside, speed[box:]])
         return speed
