@@ -60,10 +60,12 @@ class MeasuredState:
             values[3:] /= norm
             self._pose = (stamp_ns, values)
 
-    def clear(self) -> None:
-        """Forget all measurements."""
-        self._joints.clear()
-        self._pose = None
+    def clear(self, kept: frozenset[str] = frozenset()) -> None:
+        """Forget the measurements but of the streams that are ``kept``."""
+        self._joints = {name: one for name, one in self._joints.items()
+                        if f'joint:{name}' in kept}
+        if 'pose' not in kept:
+            self._pose = None
 
     def joints(self, names: Sequence[str], now_ns: int, age_ns: int) -> Measured | None:
         """Positions of joints in this order; None if one is unknown or older than ``age_ns``."""

@@ -153,21 +153,23 @@ class MessageIntake:
         news, verdict = self._arrivals.put(streams, stamp, received_ns,
                                            self.parameters.lock_step, put)
         if verdict == BACK:
-            self._jump(stamp)  # this message is put again
+            self._jump(stamp, received_ns, streams)  # this message is put again
             return []
         if verdict == LATE:
             self.faults.drops[f'out_of_order:{name}'] += 1
         self.faults.accept(news)
         return news
 
-    def _jump(self, now_ns: int) -> None:
+    def _jump(self, now_ns: int, received_ns: int | None = None,
+              told: Sequence[str] = ()) -> None:
         """Forget the time before; go on with what was late in it and is of now."""
-        self._forget()
+        kept, late = self._arrivals.restart(now_ns, received_ns, told)
+        self._forget(kept)
         self._on_jump()
-        for put in self._arrivals.restart(now_ns):
+        for put in late:
             put()
 
-    def _forget(self) -> None:
-        self.pairing.clear()
-        self.state.clear()
-        self.measured.clear()
+    def _forget(self, kept: frozenset[str] = frozenset()) -> None:
+        self.pairing.clear(kept)
+        self.state.clear(kept)
+        self.measured.clear(kept)

@@ -65,11 +65,13 @@ class StateStreams:
             newest.append(self._poses.newest_ns)
         return all(one is not None and one >= stamp_ns for one in newest)
 
-    def clear(self) -> None:
-        """Forget all samples."""
-        self._poses.clear()
-        for one in self._joints.values():
-            one.clear()
+    def clear(self, kept: frozenset[str] = frozenset()) -> None:
+        """Forget the samples but of the streams that are ``kept``."""
+        if 'pose' not in kept:
+            self._poses.clear()
+        for name, one in self._joints.items():
+            if f'joint:{name}' not in kept:
+                one.clear()
 
     def at(self, stamp_ns: int, now_ns: int, age_limit: int,
            skew: int) -> tuple[str, np.ndarray | None, Pose | None]:

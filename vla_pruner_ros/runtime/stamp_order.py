@@ -10,8 +10,8 @@ once, when one of these holds:
 2. A stream sends late stamps that grow, for ``JUMP_TIME`` of the node's clock, and no newer one in
    between (a bag played again without /clock, a driver whose time base was set back, what follows
    one stamp from the far future).
-3. In lock step, where no image is sent before the last one was answered: all cameras are late by
-   more than ``JUMP_BACK``.
+3. In lock step, where no image is sent before the last one was answered: all cameras are late.
+   To take the first image of a new episode for a straggler would let the simulator wait for ever.
 
 No wall time and no count of messages decides, so a recording gives the same answer every time.
 Not thread-safe; ``observation_cache.py`` holds the lock.
@@ -41,6 +41,7 @@ class StampOrder:
         self.behind_ns = 0
         self._lowest = 0
         self._since = 0
+        self._seen = 0
 
     def put(self, stamp_ns: int, received_ns: int) -> str:
         """Say what a stamp is: ``NEW``, the ``SAME`` again, ``LATE``, or a stream gone ``BACK``.
@@ -51,7 +52,7 @@ class StampOrder:
         """
         if self.newest is None or stamp_ns >= self.newest:
             fresh = stamp_ns != self.newest
-            self.newest, self.behind_ns = stamp_ns, 0
+            self.newest, self.behind_ns, self._seen = stamp_ns, 0, received_ns
             return NEW if fresh else SAME
         if not self.behind_ns:
             self._since, self._lowest = received_ns, stamp_ns
@@ -59,6 +60,12 @@ class StampOrder:
         self._lowest = min(self._lowest, stamp_ns)
         grows = stamp_ns > self._lowest
         return BACK if grows and received_ns - self._since >= JUMP_TIME else LATE
+
+    def fits(self, stamp_ns: int, received_ns: int) -> bool:
+        """Whether it is lately of the time of a stamp that another stream received."""
+        return (self.newest is not None and not self.behind_ns
+                and stamp_ns - KEPT_TIME <= self.newest <= stamp_ns
+                and received_ns - self._seen <= KEPT_TIME)
 
 
 @dataclass(frozen=True)
@@ -120,25 +127,35 @@ class Arrivals:
         if len(self._late) > MOST_KEPT:
             del self._late[next(iter(self._late))]
         jumped = BACK in told or (lock_step and all(
-            self._of(one).behind_ns > JUMP_BACK for one in self._cameras))
+            self._of(one).behind_ns for one in self._cameras))
         return fresh, BACK if jumped else LATE
 
-    def restart(self, now_ns: int) -> list[Callable[[], None]]:
-        """Forget all stamps; return what offers the late messages of the time that begins.
+    def restart(self, now_ns: int, received_ns: int | None = None,
+                told: Sequence[str] = ()) -> tuple[frozenset[str], list[Callable[[], None]]]:
+        """Forget the time before a jump.
 
         Args:
-            now_ns: the clock, or the stamp that told the jump: what is later is from before it,
-                and what is older by more than ``KEPT_TIME`` was late for another reason.
+            now_ns: the clock that fell back, or the stamp that told the jump.
+            received_ns: the node's clock, where a stamp told the jump; None where it fell back.
+            told: streams of the message with that stamp; it is among those offered again.
+
+        Returns:
+            (streams that are of the time that begins already, what offers its late messages).
         """
         late = sorted(self._late.values(), key=lambda one: one.stamp_ns)
         self._late.clear()
-        self._orders.clear()
-        return [one.offer for one in late
-                if now_ns - KEPT_TIME <= one.stamp_ns <= now_ns + JUMP_BACK]
+        self._clocks.clear()  # the other reader has not seen it yet
+        self._orders = {stream: one for stream, one in self._orders.items()
+                        if received_ns is not None and stream not in told
+                        and one.fits(now_ns, received_ns)}
+        return frozenset(self._orders), [
+            one.offer for one in late
+            if now_ns - KEPT_TIME <= one.stamp_ns <= now_ns + JUMP_BACK]
 
     def clear(self) -> None:
         """Forget everything (activation)."""
-        self.restart(0)
+        self._orders.clear()
+        self._late.clear()
         self._clocks.clear()
 
     def _of(self, stream: str) -> StampOrder:
