@@ -82,10 +82,10 @@ def make_parameters(**changes: Any) -> Parameters:
                                  'camera_topics': ['corner=/camera/image_raw'], **changes})
 
 
-def header(stamp_ns: int) -> SimpleNamespace:
+def header(stamp_ns: int, frame: str = '') -> SimpleNamespace:
     """A std_msgs/Header."""
     return SimpleNamespace(stamp=SimpleNamespace(sec=stamp_ns // SECOND,
-                                                 nanosec=stamp_ns % SECOND), frame_id='')
+                                                 nanosec=stamp_ns % SECOND), frame_id=frame)
 
 
 def image(stamp_ns: int, value: int = 255, size: int = 8) -> SimpleNamespace:
@@ -101,9 +101,9 @@ def joints(stamp_ns: int, names: Sequence[str] = ('gripper',),
 
 
 def pose(stamp_ns: int, xyz: Sequence[float] = (0.1, 0.2, 0.3),
-         turn: Sequence[float] = (0.0, 0.0, 0.0, 1.0)) -> SimpleNamespace:
+         turn: Sequence[float] = (0.0, 0.0, 0.0, 1.0), frame: str = 'base') -> SimpleNamespace:
     """A PoseStamped."""
     point = SimpleNamespace(x=xyz[0], y=xyz[1], z=xyz[2])
     quaternion = SimpleNamespace(x=turn[0], y=turn[1], z=turn[2], w=turn[3])
-    return SimpleNamespace(header=header(stamp_ns),
+    return SimpleNamespace(header=header(stamp_ns, frame),
                            pose=SimpleNamespace(position=point, orientation=quaternion))

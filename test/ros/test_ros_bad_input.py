@@ -3,10 +3,11 @@
 import math
 
 import cv2
+from geometry_msgs.msg import PoseStamped
 import numpy as np
 import pytest
 import ros_helpers
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, JointState
 
 make_rig = ros_helpers.make_rig
 BAD_STATE = ('not_finite_joint', 'missing_joint', 'missing_pose', 'skew_pose')
@@ -135,6 +136,25 @@ def test_actions_that_are_not_finite_are_dropped_whole(make_rig):
     begin = rig.node.session.now()
     rig.flow()
     assert stamp_of(rig.got['ee_trajectory'][0]) >= begin
+
+
+def test_pose_in_another_frame_moves_nothing_and_is_named(make_rig):
+    rig = make_rig()
+
+    def send(frame):
+        image = rig.robot.picture()
+        pose = PoseStamped()
+        pose.header.stamp, pose.header.frame_id = image.header.stamp, frame
+        pose.pose.orientation.w = 1.0
+        rig.robot.poses.publish(pose)
+        rig.robot.joints.publish(JointState(header=pose.header, name=['gripper'], position=[0.5]))
+        rig.robot.images.publish(image)
+
+    rig.until(lambda: rig.diagnostics().get('reason') == 'pose_frame:camera_optical',
+              lambda: send('camera_optical'))
+    assert int(rig.diagnostics()['drops.pose_frame:camera_optical']) > 0
+    assert rig.commands() == 0
+    rig.until(rig.commands, lambda: send('base'))
 
 
 def test_clock_that_jumps_back_resets_the_policy(make_rig):

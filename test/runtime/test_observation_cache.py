@@ -4,31 +4,13 @@ import math
 import threading
 
 from fakes import image, joints, make_parameters, make_spec, pose, SECOND
+from input_fakes import feed, feed_state, make_cache, MS, T0
 import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import CameraSpec
-from vla_pruner_ros.runtime.observation_cache import ObservationCache
 
-MS = 10**6
-T0 = 100 * SECOND
 TWO = (CameraSpec('corner', 8, 8), CameraSpec('wrist', 8, 8))
-
-
-def make_cache(spec=None, **changes):
-    return ObservationCache(spec or make_spec(), make_parameters(
-        **{'instruction': 'reach', **changes}))
-
-
-def feed_state(cache, stamp):
-    cache.put_joint_state(joints(stamp), stamp)
-    cache.put_pose(pose(stamp), stamp)
-
-
-def feed(cache, stamp, roles=('corner',), **kwargs):
-    feed_state(cache, stamp)
-    for role in roles:
-        cache.put_image(role, image(stamp, **kwargs), stamp)
 
 
 def recovers(cache, stamp, **kwargs):
@@ -222,6 +204,27 @@ def test_a_frame_slightly_older_than_the_newest_is_out_of_order_not_a_jump():
     take = cache.take(T0)
     assert take.observation.stamp_ns == T0 and take.resets == ()
     assert cache.drops == {'out_of_order:corner': 1}
+
+
+def test_a_clock_that_jumps_while_a_frame_is_decoded_leaves_nothing_of_the_old_time():
+    cache = make_cache()
+    later = T0 + 5 * SECOND
+
+    class Frame:
+        """Its first look at the data is when the bag begins again."""
+
+        def __getattr__(self, name):
+            if name == 'data':
+                feed(cache, T0)
+            return getattr(image(later), name)
+
+    feed_state(cache, later)
+    cache.put_image('corner', Frame(), later)
+    assert cache.take(later).reason == 'no_new_frame'
+    take = cache.take(T0)
+    assert (take.observation.stamp_ns, take.resets) == (T0, ('clock_jump',))
+    feed(cache, T0 + 50 * MS)
+    assert cache.take(T0 + 50 * MS, 50 * MS).reason == ''
 
 
 def test_zero_stamps_fall_back_to_the_receive_time_with_a_warning():

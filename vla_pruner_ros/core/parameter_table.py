@@ -184,7 +184,8 @@ class Parameters:
                                 high=60.0, live=True)
     joint_names: tuple[str, ...] = _param((), 'outputs', 'Joint names of published joint chunks; '
                                           'empty = the action names of the policy.')
-    base_frame: str = _param('base', 'outputs', 'frame_id of published chunks.')
+    base_frame: str = _param('base', 'outputs', 'frame_id of published chunks, and of the '
+                             'poses that are used; others are refused.')
     gripper_joint: str = _param('gripper', 'outputs', 'Joint name in gripper commands.')
     gripper_open: float = _param(1.0, 'outputs', 'Published gripper position for open.')
     gripper_closed: float = _param(0.0, 'outputs', 'Published gripper position for closed.')

@@ -11,7 +11,7 @@ from typing import Any
 from vla_pruner_ros.replay.bag_reader import Bag
 from vla_pruner_ros.replay.bag_topics import Wiring
 from vla_pruner_ros.runtime.message_history import stamp_of
-from vla_pruner_ros.runtime.observation_cache import JUMP_BACK
+from vla_pruner_ros.runtime.stamp_order import BACK, StampOrder
 
 CLOCKS = ('auto', 'log', 'stamps')
 SECOND = 10**9
@@ -45,14 +45,19 @@ def instants(bag: Bag, wiring: Wiring,
     """Yield (topic, now in ns, message) in log-time order.
 
     With ``'stamps'``, now is the newest stamp so far (None before the first one); it falls back
-    only where the stamps jump back (a bag that holds two takes).
+    only where the stamps of a topic jump back (a bag that holds two takes), by the rule that the
+    policy's inputs have for a clock (``runtime/stamp_order.py``), with log times to measure by.
     """
     newest: int | None = None
+    orders: dict[str, StampOrder] = {}
     for topic, log_ns, message in bag.messages(wiring.topics):
         if clock == 'log':
             yield topic, log_ns, message
             continue
         stamp = stamp_of(message)
-        if stamp > 0 and (newest is None or stamp > newest or stamp < newest - JUMP_BACK):
-            newest = stamp
+        if stamp > 0:
+            if orders.setdefault(topic, StampOrder()).put(stamp, log_ns) == BACK:
+                orders.clear()
+                newest = stamp
+            newest = stamp if newest is None else max(newest, stamp)
         yield topic, newest, message

@@ -26,9 +26,10 @@ from vla_pruner_ros.ros.live_parameters import LiveParameters
 from vla_pruner_ros.ros.status_facts import step_facts
 from vla_pruner_ros.ros.subscriptions import Inputs
 from vla_pruner_ros.runtime.inference_thread import Worker
-from vla_pruner_ros.runtime.observation_cache import JUMP_BACK, WAITING
+from vla_pruner_ros.runtime.input_faults import WAITING
 from vla_pruner_ros.runtime.output_lines import parse_outputs
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner, Tick
+from vla_pruner_ros.runtime.stamp_order import JUMP_BACK
 from vla_pruner_ros.runtime.watchdog import Watchdog
 
 SECOND = 10**9

@@ -90,11 +90,12 @@ class CameraPairing:
         camera.shape = shape
         return changed
 
-    def clear(self) -> None:
-        """Forget all frames (the clock jumped, or the node is activated)."""
-        for one in self.cameras.values():
-            one.message = one.stamp_ns = None
-            one.loss.restart()
+    def clear(self, kept: frozenset[str] = frozenset()) -> None:
+        """Forget frames but of the streams (``camera:ROLE``) that are ``kept``."""
+        for role, one in self.cameras.items():
+            if f'camera:{role}' not in kept:
+                one.message = one.stamp_ns = None
+                one.loss.restart()
 
     def counts(self) -> dict[str, dict[str, float]]:
         """Per camera: frames received, skipped, lost (estimate), expected Hz (0 = unknown)."""

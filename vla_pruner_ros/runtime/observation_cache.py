@@ -7,7 +7,6 @@ reason, never an exception, and the next good message is used as if nothing had 
 Times are message stamps on the node's clock (or the bag's); a zero stamp falls back to the receive
 time.  This file knows no ROS: messages are read by attribute.
 """
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 import threading
@@ -18,20 +17,12 @@ import numpy as np
 from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
-from vla_pruner_ros.runtime.camera_pairing import CameraPairing
 from vla_pruner_ros.runtime.image_decoding import to_rgb
-from vla_pruner_ros.runtime.input_mapping import state_sources
-from vla_pruner_ros.runtime.measured_state import Measured, MeasuredState
-from vla_pruner_ros.runtime.message_history import stamp_of
-from vla_pruner_ros.runtime.robot_state import StateStreams
+from vla_pruner_ros.runtime.measured_state import Measured
+from vla_pruner_ros.runtime.message_intake import MessageIntake
 
 SECOND = 10**9
 MAX_INSTRUCTION_CHARACTERS = 4096
-# A clock or stamp that falls back by more has jumped (a bag loops, a simulation restarts); by
-# less, messages came out of order or the system clock was corrected.
-JUMP_BACK = SECOND // 10
-# Reasons that are no drop: nothing was offered, so nothing was refused.
-WAITING = ('no_new_frame', 'not_due', 'waiting_state')
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ class Take:
         reason: why not; ``''`` with an observation.
         resets: what happened since the last observation that makes the policy's memory worthless;
             only with an observation.
-        message: one sentence for the log where a frame could not be decoded.
+        message: one sentence for the log where messages were refused or a frame not decoded.
     """
 
     observation: Observation | None
@@ -59,28 +50,28 @@ class ObservationCache:
         spec: what the policy needs.
         parameters: limits and state sources.
 
+    Attributes:
+        drops: reason -> messages, or sets of frames, that were not used.
+        warnings: reason -> what was wrong with messages that were used all the same.
+
     Raises:
         ConfigError: ``state_sources`` does not fit the policy.
     """
 
     def __init__(self, spec: PolicySpec, parameters: Parameters):
         self.spec = spec
-        self.drops: Counter[str] = Counter()
-        self.warnings: Counter[str] = Counter()
-        self._parameters = parameters
         self._condition = threading.Condition()
-        self._news = False
-        self._pairing = CameraPairing([camera.role for camera in spec.cameras])
-        self._state = StateStreams(spec, state_sources(parameters, spec),
-                                   bool(parameters.pose_topic))
-        self._measured = MeasuredState()
+        self._fresh = False
+        self._intake = MessageIntake(spec, parameters, self._notify, self._jumped)
+        self._pairing, self._state = self._intake.pairing, self._intake.state
+        self._faults = self._intake.faults
+        self.drops, self.warnings = self._faults.drops, self._faults.warnings
+        self._times = 0  # counts clocks: what was read under another one is not used
         self._instruction = ''
         self._instruction_refusal = 'no_instruction'
         self._resets: list[str] = []
-        self._last_now: int | None = None
         self._last_stamp: int | None = None
         self._last_instruction = ''
-        self._last_drop: tuple[Any, ...] = ()
         if parameters.instruction:
             self.put_instruction(parameters.instruction, 0)
 
@@ -88,15 +79,15 @@ class ObservationCache:
         """Take live parameters; a changed ``instruction`` counts as one that arrived."""
         with self._condition:
             changed = parameters.instruction != self._parameters.instruction
-            self._parameters = parameters
+            self._intake.parameters = parameters
         if changed:
             self.put_instruction(parameters.instruction, 0)
 
     def clear(self) -> None:
         """Forget all messages but the instruction (activation)."""
         with self._condition:
-            self._clear()
-            self._last_now = self._last_stamp = None
+            self._intake.clear()
+            self._jumped()
             self._resets.clear()
 
     def put_image(self, role: str, message: Any, received_ns: int) -> None:
@@ -109,31 +100,17 @@ class ObservationCache:
             raise ConfigError(f'camera role {role!r}; the policy has '
                               f'{list(self._pairing.cameras)}')
         with self._condition:
-            stamp = self._stamp(message, received_ns, role)
-            if not self._is_old(self._pairing.cameras[role].stamp_ns, stamp, role):
-                self._pairing.put(role, message, stamp, int(self._parameters.max_gap * SECOND))
-                self._notify()
+            self._intake.image(role, message, received_ns)
 
     def put_joint_state(self, message: Any, received_ns: int) -> None:
         """Store the joints that the policy needs; messages about other joints are no drop."""
         with self._condition:
-            stamp = self._stamp(message, received_ns, 'joint_state')
-            self._measured.put_joints(stamp, message)
-            values = self._state.joints_in(message)
-            if not values:
-                return
-            if not self._is_old(self._state.newest_joint(values), stamp, 'joint_state'):
-                self._state.put_joints(stamp, values)
-                self._notify()
+            self._intake.joints(message, received_ns)
 
     def put_pose(self, message: Any, received_ns: int) -> None:
-        """Store an end-effector pose (PoseStamped)."""
+        """Store an end-effector pose (PoseStamped) in ``base_frame``; no other can be used."""
         with self._condition:
-            stamp = self._stamp(message, received_ns, 'pose')
-            if not self._is_old(self._state.newest_pose, stamp, 'pose'):
-                self._state.put_pose(stamp, message.pose)
-                self._measured.put_pose(stamp, message.pose)
-                self._notify()
+            self._intake.pose(message, received_ns)
 
     def put_instruction(self, text: str, received_ns: int) -> None:
         """Replace the instruction; an unusable one stops the policy until a usable one comes.
@@ -158,7 +135,7 @@ class ObservationCache:
     def wait(self, timeout: float) -> bool:
         """Block until news since the last ``take``; False after ``timeout`` seconds."""
         with self._condition:
-            return self._condition.wait_for(lambda: self._news, timeout)
+            return self._condition.wait_for(lambda: self._fresh, timeout)
 
     def wake(self) -> None:
         """Make ``wait`` return (shutdown, parameter change)."""
@@ -176,6 +153,10 @@ class ObservationCache:
             return dict(self.drops), dict(self.warnings)
 
     @property
+    def _parameters(self) -> Parameters:
+        return self._intake.parameters
+
+    @property
     def frame_period_ns(self) -> int:
         """Period of the slowest camera as its stamps show it; 0 until it is known."""
         with self._condition:
@@ -185,11 +166,12 @@ class ObservationCache:
     def measured(self, now_ns: int, joints: Sequence[str] = ()) -> Measured | None:
         """Newest measurement of these joints, or without any of the hand; None if too old."""
         with self._condition:
-            age = int(self._parameters.max_image_age * SECOND)
+            age, measured = int(self._parameters.max_image_age * SECOND), self._intake.measured
             if self._parameters.lock_step:  # stamps run by simulated time
                 now_ns = 0
-            return (self._measured.joints(joints, now_ns, age) if joints
-                    else self._measured.pose(now_ns, age))
+            self._faults.gone(measured.stale(joints, now_ns, age))
+            return (measured.joints(joints, now_ns, age) if joints
+                    else measured.pose(now_ns, age))
 
     def take(self, now_ns: int, interval_ns: int = 0) -> Take:
         """Build an observation from the newest messages, if they fit together.
@@ -200,16 +182,16 @@ class ObservationCache:
                 step is not due yet.
         """
         with self._condition:
-            self._news = False
-            if self._last_now is not None and now_ns < self._last_now - JUMP_BACK:
-                self._clock_jump()
-            self._last_now = now_ns
+            self._fresh = False
+            self._intake.look_at_clock('taker', now_ns)
             frames = self._pairing.frames()
             reason, state, pose, stamp_ns = self._examine(now_ns, interval_ns)
-            instruction = self._instruction
+            instruction, times = self._instruction, self._times
             if reason:
-                self._count(reason, tuple(stamp for _, stamp in frames.values()))
-                return Take(None, reason)
+                refused, message = self._faults.refused(reason, self._state.streams)
+                if not refused:
+                    self._faults.drop(reason, tuple(stamp for _, stamp in frames.values()))
+                return Take(None, refused or reason, message=message)
         images: dict[str, np.ndarray] = {}
         for role, (message, _) in frames.items():
             try:
@@ -217,6 +199,8 @@ class ObservationCache:
             except VlaPrunerError as error:
                 return self._broken(role, message, error)
         with self._condition:
+            if times != self._times:  # the clock jumped while the frames were decoded
+                return Take(None, 'no_new_frame')
             resets = self._used(images, frames, stamp_ns, instruction)
         return Take(Observation(images, state, instruction, stamp_ns, pose), '', resets)
 
@@ -240,49 +224,21 @@ class ObservationCache:
             return ('skew', *nothing)
         if not self._instruction:
             return (self._instruction_refusal, *nothing)
-        if limits.lock_step and not self._state.covers(stamp_ns):
+        # Without stamps nobody can say which state belongs to an image: take the nearest.
+        if limits.lock_step and self._intake.stamped and not self._state.covers(stamp_ns):
             return ('waiting_state', *nothing)
         reason, state, pose = self._state.at(stamp_ns, now_ns, age_limit, skew)
         return reason, state, pose, stamp_ns
 
-    def _stamp(self, message: Any, received_ns: int, stream: str) -> int:
-        stamp = stamp_of(message)
-        if stamp <= 0:
-            self.warnings[f'zero_stamp:{stream}'] += 1
-            return received_ns
-        return stamp
-
-    def _is_old(self, newest: int | None, stamp: int, stream: str) -> bool:
-        """Handle stamps that do not grow; True = do not use this message."""
-        if newest is None or stamp > newest:
-            return False
-        if newest - stamp > JUMP_BACK:
-            self._clock_jump()
-            return False
-        if stamp < newest:  # the same stamp again is a repetition, nothing is lost
-            self.drops[f'out_of_order:{stream}'] += 1
-        return True
-
-    def _clock_jump(self) -> None:
-        self._clear()
-        self._last_now = self._last_stamp = None
+    def _jumped(self) -> None:
+        self._last_stamp = None
+        self._times += 1
         if 'clock_jump' not in self._resets:
             self._resets.append('clock_jump')
 
-    def _clear(self) -> None:
-        self._pairing.clear()
-        self._state.clear()
-        self._measured.clear()
-
     def _notify(self) -> None:
-        self._news = True
+        self._fresh = True
         self._condition.notify_all()
-
-    def _count(self, reason: str, frames: tuple[Any, ...]) -> None:
-        """Count a refused set of frames once, however often it is asked for."""
-        if reason not in WAITING and (reason, frames) != self._last_drop:
-            self.drops[reason] += 1
-            self._last_drop = (reason, frames)
 
     def _broken(self, role: str, message: Any, error: VlaPrunerError) -> Take:
         """Drop an undecodable frame (takes the lock itself)."""

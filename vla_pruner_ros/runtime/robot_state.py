@@ -4,7 +4,7 @@
 The sample nearest to the image's stamp is taken; what is missing, old or not finite is a named
 reason.  Not thread-safe; ``observation_cache.py`` holds the lock.
 """
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 import math
 from typing import Any
 
@@ -36,31 +36,23 @@ class StateStreams:
         self._needs_pose = any(source.kind == 'pose' for source in sources) or (
             has_pose and spec.action_kind == 'ee_delta')
 
-    def joints_in(self, message: Any) -> dict[str, float]:
-        """Positions of the joints that are needed; names without a position are ignored."""
-        positions = dict(zip(message.name, message.position))
-        return {name: float(positions[name]) for name in self._joints if name in positions}
+    @property
+    def streams(self) -> list[str]:
+        """Streams that the policy needs: ``'pose'`` and ``'joint:NAME'``."""
+        return [*(['pose'] if self._needs_pose else []), *map('joint:{}'.format, self._joints)]
 
-    def put_joints(self, stamp_ns: int, values: dict[str, float]) -> None:
-        """Keep positions."""
-        for name, value in values.items():
-            self._joints[name].put(stamp_ns, value)
+    def put_joints(self, stamp_ns: int, values: Mapping[str, float]) -> bool:
+        """Keep the positions that are needed; False when there was none."""
+        needed = [name for name in values if name in self._joints]
+        for name in needed:
+            self._joints[name].put(stamp_ns, values[name])
+        return bool(needed)
 
     def put_pose(self, stamp_ns: int, pose: Any) -> None:
         """Keep one geometry_msgs/Pose."""
         point, turn = pose.position, pose.orientation
         self._poses.put(stamp_ns, ((float(point.x), float(point.y), float(point.z)),
                                    (float(turn.x), float(turn.y), float(turn.z), float(turn.w))))
-
-    @property
-    def newest_pose(self) -> int | None:
-        """Stamp of the newest pose."""
-        return self._poses.newest_ns
-
-    def newest_joint(self, names: Iterable[str]) -> int | None:
-        """Newest stamp of these joints: two drivers on one topic need not agree in time."""
-        stamps = [self._joints[name].newest_ns for name in names]
-        return max((one for one in stamps if one is not None), default=None)
 
     def covers(self, stamp_ns: int) -> bool:
         """Say whether every stream has reached ``stamp_ns``.
@@ -73,11 +65,13 @@ class StateStreams:
             newest.append(self._poses.newest_ns)
         return all(one is not None and one >= stamp_ns for one in newest)
 
-    def clear(self) -> None:
-        """Forget all samples."""
-        self._poses.clear()
-        for one in self._joints.values():
-            one.clear()
+    def clear(self, kept: frozenset[str] = frozenset()) -> None:
+        """Forget the samples but of the streams that are ``kept``."""
+        if 'pose' not in kept:
+            self._poses.clear()
+        for name, one in self._joints.items():
+            if f'joint:{name}' not in kept:
+                one.clear()
 
     def at(self, stamp_ns: int, now_ns: int, age_limit: int,
            skew: int) -> tuple[str, np.ndarray | None, Pose | None]:

@@ -171,8 +171,8 @@ def test_an_old_measurement_pulls_no_moving_arm_back():
     """A pose 0.44 s old, arm at 0.2 m/s: a hold at that pose was 84 mm back in 50 ms."""
     rig = RealTime(FakeBackend(), 50)
     rig.run(2.0)
-    rig.runner.cache._measured._pose = (rig.now - 440_000_000,
-                                        np.array([*(rig.here[:3] - [0.088, 0, 0]), 0, 0, 0, 1.0]))
+    behind = np.array([*(rig.here[:3] - [0.088, 0, 0]), 0, 0, 0, 1.0])
+    rig.runner.cache._intake.measured._pose = (rig.now - 440_000_000, behind)
     stop = rig.runner.motion.stop(rig.now, rig.runner.measured(rig.now))
     assert stop.command.poses[:, 0].min() >= rig.here[0] - 0.002
 

@@ -87,7 +87,7 @@ class SentMotion:
         if measured is None:
             return Start(point, speed, False)
         # The measurement is old by now: it is held against what was commanded then.
-        then, rate = self._at(now_ns - measured.age_ns)
+        then, rate = self._when(measured, now_ns)
         apart = np.abs(self._space.minus(measured.point, then))
         rate = np.maximum(np.abs(rate), np.abs(speed))
         if (apart <= self._tolerance + TRACKING_LAG * rate).all():
@@ -98,8 +98,20 @@ class SentMotion:
         """Where a measurement says the robot is by now: it went on with its plan meanwhile."""
         if self.path is None or not measured.age_ns:
             return measured.point
-        moved = self._space.minus(self.path.at(now_ns)[0], self._at(now_ns - measured.age_ns)[0])
+        moved = self._space.minus(self.path.at(now_ns)[0], self._when(measured, now_ns)[0])
         return self._space.plus(measured.point, moved)
+
+    def _when(self, measured: Measured, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        """What was commanded when it was measured: each joint at its own time.
+
+        Two senders have two ages; by the older one, the joints of the other would seem astray.
+        """
+        if len(set(measured.ages_ns)) < 2:
+            return self._at(now_ns - measured.age_ns)
+        found = [self._at(now_ns - age) for age in measured.ages_ns]
+        joint = range(len(found))
+        return (np.array([found[one][0][one] for one in joint]),
+                np.array([found[one][1][one] for one in joint]))
 
     def _at(self, time_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """What was commanded at a time, also before the motion under way began."""
