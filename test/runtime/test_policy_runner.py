@@ -177,6 +177,27 @@ def test_a_bag_that_loops_goes_on_at_once():
     assert runner.tick(T0).reason == ''  # not 'not_due' for five seconds
 
 
+def test_joint_states_that_stop_while_a_chunk_is_executed_end_the_chunks_by_name():
+    _, runner = make_runner(execution_horizon=4)
+    seen = {}
+    for index in range(30):  # 1.5 s; the sender of the joint dies after 0.35 s
+        now = T0 + index * 50 * MS
+        if index < 8:
+            runner.cache.put_joint_state(joints(now), now)
+        runner.cache.put_pose(pose(now), now)
+        runner.cache.put_image('corner', image(now), now)
+        tick = runner.tick(now)
+        runner.sent(tick, now)
+        seen.setdefault(tick.reason, []).append(index)
+    assert seen[''] == [0, 4, 8]  # the last one by a state 50 ms old
+    assert seen['skew_joint:gripper'] == [12, 13, 14, 15, 16, 17]
+    assert seen['stale_joint:gripper'] == list(range(18, 30))
+    # The chunk of 0.4 s was sent whole: it is braked from where it has led, not from a guess.
+    assert runner.motion.coverage_ns == T0 + 800 * MS
+    feed(runner, now + 50 * MS)
+    assert runner.tick(now + 50 * MS).reason == ''
+
+
 def test_cameras_that_do_not_fit_the_policy_are_refused_at_the_start():
     backend = FakeBackend(make_spec(cameras=(CameraSpec('wrist', 8, 8),)))
     runner = PolicyRunner(backend, make_parameters())
