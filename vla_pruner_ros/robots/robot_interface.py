@@ -4,6 +4,7 @@
 A new robot implements ``Robot`` and gets its line in ``robot_for_task.py``; the world, the node,
 the evaluation and the training know only this file.  Imports no simulator.
 """
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -143,8 +144,36 @@ class Robot(Protocol):
             ConfigError: the episode is over and needs ``reset``.
         """
 
+    def track(self, target: np.ndarray, opening: float, velocity: np.ndarray,
+              seconds: float) -> StepResult:
+        """Go to an absolute target, as a controller tells a robot in each of its cycles.
+
+        Time is what passes here: success, the step limit and objects that move by themselves go by
+        it.  An episode is driven by ``apply`` or by ``track``, not by both.
+
+        Args:
+            target: (3,) metres, where the hand shall be now; it goes there at its greatest speed
+                at most.
+            opening: wanted gripper opening, 0 closed to 1 open.
+            velocity: (3,) m/s, how the target moves.
+            seconds: of simulated time until the next target.
+
+        Raises:
+            UnsafeActionError: wrong shape, or not finite.
+            ConfigError: the episode is over and needs ``reset``.
+        """
+
+    def sense(self) -> RobotObservation:
+        """Read the joints and the hand; no camera."""
+
     def observe(self) -> RobotObservation:
         """Read the cameras, the joints and the hand."""
+
+    def pictures(self) -> Callable[[str], np.ndarray]:
+        """Camera -> its image of this instant, drawn when asked for.
+
+        For cameras that run at their own rate and of whose images most are never looked at.
+        """
 
     def project(self, points: np.ndarray, camera: str) -> np.ndarray:
         """Column, row (pixels) and depth (metres) (..., 3) of world points (..., 3).
@@ -197,6 +226,22 @@ def checked_action(action: np.ndarray) -> np.ndarray:
     if values.shape != (4,) or not np.isfinite(values).all():
         raise UnsafeActionError(f'action must be 4 finite numbers, got {values!r}')
     return np.clip(values, -1.0, 1.0)
+
+
+def checked_target(target: np.ndarray, opening: float, velocity: np.ndarray
+                   ) -> tuple[np.ndarray, float, np.ndarray]:
+    """What ``track`` is told as float64, the opening clipped to 0..1.
+
+    Raises:
+        UnsafeActionError: wrong shape, or not finite.
+    """
+    place, speed = np.asarray(target, np.float64), np.asarray(velocity, np.float64)
+    for name, values in (('target', place), ('velocity', speed)):
+        if values.shape != (3,) or not np.isfinite(values).all():
+            raise UnsafeActionError(f'{name} must be 3 finite numbers, got {values!r}')
+    if not np.isfinite(opening):
+        raise UnsafeActionError(f'opening must be a finite number, got {opening!r}')
+    return place, min(max(float(opening), 0.0), 1.0), speed
 
 
 def check_not_over(over: bool, steps: int) -> None:

@@ -2,24 +2,33 @@
 """The Meta-World robot: a Sawyer arm in MuJoCo, stepped at 20 Hz.
 
 One ``apply`` is one control step of 50 ms: the same action for four Meta-World steps of 12.5 ms.
+``track`` goes by time instead, for controllers.
 This file knows no policy and no ROS.  An OpenGL context belongs to the thread that made
 it: call ``observe`` always from the same thread (the first call makes the context).
 """
 import atexit
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.robots import offscreen_rendering as graphics
+from vla_pruner_ros.robots.frozen_state import FrozenState
 from vla_pruner_ros.robots.metaworld import metaworld_camera as geometry
+from vla_pruner_ros.robots.metaworld.hand_tracking import HandTracking
 from vla_pruner_ros.robots.metaworld.metaworld_camera import CAMERA
 from vla_pruner_ros.robots.metaworld.metaworld_expert import expert_substep, make_expert
+from vla_pruner_ros.robots.physics_clock import PhysicsClock
 from vla_pruner_ros.robots.robot_interface import (
     check_not_over,
     checked_action,
     checked_image_size,
     checked_seed,
+    checked_target,
+    GRIPPER_CLOSED,
+    GRIPPER_OPEN,
     Privileged,
     RobotObservation,
     StepResult,
@@ -55,6 +64,9 @@ class MetaworldRobot:
         self._joint_addresses = [int(model.joint(name).qposadr[0]) for name in self.joint_names]
         self._renderer: Any = None
         self._camera: Any = None
+        self._frozen = FrozenState(model)  # what ``pictures`` shows
+        self._tracking = HandTracking(self.env)
+        self._clock = PhysicsClock(float(model.opt.timestep))
         self._expert: Any = None
         self.reset(seed)
 
@@ -96,6 +108,7 @@ class MetaworldRobot:
         mujoco.mj_forward(self.env.model, self.env.data)  # else objects are drawn where they were
         self.raw = self.env._get_obs()  # privileged state (39,), only for experts
         self.step_count = 0
+        self._clock.reset()
         self.success = False
         self._start_time = float(self.env.data.time)
 
@@ -129,6 +142,36 @@ class MetaworldRobot:
         """Count four substeps as one control step."""
         self.step_count += 1
         return StepResult(self.success, self.step_count, self.truncated)
+
+    def track(self, target: np.ndarray, opening: float, velocity: np.ndarray,
+              seconds: float) -> StepResult:
+        """Go to an absolute target (see ``Robot.track``)."""
+        import mujoco
+        place, opening, velocity = checked_target(target, opening, velocity)
+        check_not_over(self.truncated, self.step_count)
+        env = self.env
+        grip = GRIPPER_CLOSED + opening * (GRIPPER_OPEN - GRIPPER_CLOSED)
+        env.data.ctrl[:] = (grip, -grip)
+        for _ in range(self._clock.due(seconds)):
+            self._tracking.move(place, velocity, float(env.model.opt.timestep))
+            mujoco.mj_step(env.model, env.data)
+            self._clock.steps += 1
+            if self._clock.at_control_step(SUBSTEPS):
+                self._judge(np.append(np.zeros(3), grip))
+        self.step_count = self._clock.control_steps
+        return StepResult(self.success, self.step_count, self.truncated)
+
+    def _judge(self, action: np.ndarray) -> None:
+        """What Meta-World does after each of its steps: correct sites, look, judge."""
+        import mujoco
+        env = self.env
+        for site in env._target_site_config:
+            env._set_pos_site(*site)
+        mujoco.mj_forward(env.model, env.data)
+        space = env.sawyer_observation_space
+        self.raw = np.clip(env._get_obs(), space.low, space.high)
+        _, info = env.evaluate_state(self.raw, action)
+        self.success = self.success or bool(info['success'] > 0.5)
 
     @property
     def truncated(self) -> bool:
@@ -167,10 +210,14 @@ class MetaworldRobot:
 
     def observe(self) -> RobotObservation:
         """Read the camera, the joints and the hand."""
+        return replace(self.sense(), images={CAMERA: self.render()})
+
+    def sense(self) -> RobotObservation:
+        """Read the joints and the hand."""
         env = self.env
         fingers = env.data.body('rightclaw').xpos - env.data.body('leftclaw').xpos
         return RobotObservation(
-            images={CAMERA: self.render()},
+            images={},
             ee_position=env.data.body('hand').xpos.copy(),
             gripper_opening=float(np.clip(np.linalg.norm(fingers) / 0.1, 0.0, 1.0)),
             joint_names=self.joint_names,
@@ -179,9 +226,17 @@ class MetaworldRobot:
 
     def render(self) -> np.ndarray:
         """Camera image (H, W, 3) uint8 RGB of this instant."""
+        return self._draw(self.env.data)
+
+    def pictures(self) -> Callable[[str], np.ndarray]:
+        """Camera -> its image of this instant (see ``Robot.pictures``)."""
+        state = self._frozen.keep(self.env.data)
+        return lambda camera: self._draw(self._frozen.shown(state))
+
+    def _draw(self, data: Any) -> np.ndarray:
         if self._renderer is None:
             self._open_renderer()
-        self._renderer.update_scene(self.env.data, self._camera)
+        self._renderer.update_scene(data, self._camera)
         return self._renderer.render()
 
     def project(self, points: np.ndarray, camera: str) -> np.ndarray:

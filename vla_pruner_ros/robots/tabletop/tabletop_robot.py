@@ -6,18 +6,23 @@ joints follow it by position servos.  This file knows no policy and no ROS.  An 
 belongs to the thread that made it: call ``observe`` always from the same thread (the first call
 makes the context).
 """
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.robots import offscreen_rendering as graphics
+from vla_pruner_ros.robots.frozen_state import FrozenState
+from vla_pruner_ros.robots.physics_clock import PhysicsClock
 from vla_pruner_ros.robots.robot_interface import (
     ACTION_SCALE,
     check_not_over,
     checked_action,
     checked_image_size,
     checked_seed,
+    checked_target,
     Privileged,
     RobotObservation,
     StepResult,
@@ -31,14 +36,13 @@ from vla_pruner_ros.robots.tabletop.scene_mjcf import (
     SLOTS,
     TIMESTEP,
 )
+from vla_pruner_ros.robots.tabletop.servo_tracking import FINGER_STEP, MAX_LEAD, ServoTracking
 from vla_pruner_ros.robots.tabletop.success_rules import HELD_DISTANCE, HELD_OPENING, Judge
 from vla_pruner_ros.robots.tabletop.tabletop_cameras import CAMERAS, Cameras
 from vla_pruner_ros.robots.tabletop.tabletop_expert import expert_action
 from vla_pruner_ros.robots.tabletop.tabletop_objects import LAMP, RGB, touch_points, WALL_HALF_SIZE
 from vla_pruner_ros.robots.tasks import CONTROL_DT, get_task, Task
 
-MAX_LEAD = 0.045  # metres per axis that the target may be ahead of the hand
-FINGER_STEP = 0.01  # metres each finger's target moves per control step at most
 SLICES = 10  # pieces of a control step between which targets, slides and touches are renewed
 PHYSICS_STEPS = int(round(CONTROL_DT / TIMESTEP / SLICES))
 FAMILIES = {'pick-colour': 'pick', 'place-bowl': 'place'}  # all others: 'touch'
@@ -75,6 +79,8 @@ class TabletopRobot:
         self._tip = self.model.site('tip').id
         self._hand = self.model.body('hand').id
         self._cameras = Cameras(self.model, self.data, self.image_size)
+        self._frozen = FrozenState(self.model)  # what ``pictures`` shows
+        self._clock = PhysicsClock(TIMESTEP)
         self.reset(seed)
 
     @property
@@ -123,10 +129,12 @@ class TabletopRobot:
         self.episode = draw_episode(self.task.name, self.seed)
         self.judge = Judge(self.task.name, self.episode)
         self.step_count = 0
+        self._clock.reset()
         self._mujoco.mj_resetData(self.model, self.data)
         self._place_objects()
         self._target = self.episode.hand.copy()
         self._fingers = arm.FINGER_TRAVEL
+        self._tracking = ServoTracking(self._target, self._fingers)
         joints = arm.inverse(self._target)
         self.data.qpos[:7] = np.append(joints, [self._fingers] * 2)
         self.data.ctrl[:] = self.data.qpos[:7]
@@ -196,6 +204,28 @@ class TabletopRobot:
             self._mujoco.mj_step(self.model, self.data, PHYSICS_STEPS)
             self._touch()
 
+    def track(self, target: np.ndarray, opening: float, velocity: np.ndarray,
+              seconds: float) -> StepResult:
+        """Go to an absolute target (see ``Robot.track``)."""
+        place, opening, velocity = checked_target(target, opening, velocity)
+        check_not_over(self.truncated or self.step_count >= self.task.step_limit, self.step_count)
+        self.data.ctrl[:] = self._tracking.command(self.position, place, velocity, opening,
+                                                   seconds)
+        clock = self._clock
+        for _ in range(clock.due(seconds)):
+            if clock.at_control_step(SLICES):
+                self._slide_objects(clock.steps / clock.per_control_step + 1 / SLICES)
+            self._mujoco.mj_step(self.model, self.data)
+            clock.steps += 1
+            if clock.at_control_step(SLICES):
+                self._touch()
+            if clock.at_control_step():
+                self.step_count = clock.control_steps
+                self._mujoco.mj_forward(self.model, self.data)
+                self.judge.finish_control_step(self.position, self.opening, self.objects,
+                                               self._resting)
+        return StepResult(self.success, self.step_count, self.truncated)
+
     def _slide_objects(self, steps: float) -> None:
         for slide in self.episode.slides:
             start = self.episode.items[slide.item].position
@@ -259,8 +289,18 @@ class TabletopRobot:
 
     def observe(self) -> RobotObservation:
         """Read the cameras, the joints and the hand."""
+        return replace(self.sense(),
+                       images={camera: self._cameras.render(camera) for camera in CAMERAS})
+
+    def pictures(self) -> Callable[[str], np.ndarray]:
+        """Camera -> its image of this instant (see ``Robot.pictures``)."""
+        state = self._frozen.keep(self.data)
+        return lambda camera: self._cameras.render(camera, self._frozen.shown(state))
+
+    def sense(self) -> RobotObservation:
+        """Read the joints and the hand."""
         return RobotObservation(
-            images={camera: self._cameras.render(camera) for camera in CAMERAS},
+            images={},
             ee_position=self.position,
             gripper_opening=self.opening,
             joint_names=self.joint_names,
