@@ -1,8 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A state of the simulator kept aside, so that a picture of it can be drawn later."""
+"""States of the simulator: kept aside to be drawn later, and read between two physics steps."""
 from typing import Any
 
 import numpy as np
+
+
+def hand_state(model: Any, data: Any, hand: tuple[str, int],
+               since: float) -> tuple[np.ndarray, np.ndarray]:
+    """Position and velocity (3,) of a part of the robot some time after the last physics step.
+
+    Args:
+        model: the MuJoCo model.
+        data: its state; places are those of the beginning of the last step.
+        hand: ``body`` or ``site``, and its number.
+        since: seconds since the end of the last step.
+    """
+    import mujoco
+    kind, number = hand
+    speed = np.zeros(6)
+    place = data.xpos[number] if kind == 'body' else data.site_xpos[number]
+    mujoco.mj_objectVelocity(
+        model, data, mujoco.mjtObj.mjOBJ_XBODY if kind == 'body' else mujoco.mjtObj.mjOBJ_SITE,
+        number, speed, 0)
+    return place + speed[3:] * (since + model.opt.timestep), speed[3:]
 
 
 class FrozenState:

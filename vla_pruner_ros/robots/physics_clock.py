@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Physics has its own time step; a controller has another: how many steps are due."""
+from collections.abc import Iterator
+
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.robots.tasks import CONTROL_DT
 
@@ -27,8 +29,11 @@ class PhysicsClock:
         self.steps = 0
         self._owed_ns = 0
 
-    def due(self, seconds: float) -> int:
-        """Physics steps to make in the next ``seconds``.
+    def due(self, seconds: float) -> Iterator[float]:
+        """Physics steps to make in the next ``seconds``, one after the other.
+
+        Yields:
+            Seconds from the middle of the step to the end of that time (negative).
 
         Raises:
             ConfigError: not a positive time of at most one second.
@@ -36,8 +41,15 @@ class PhysicsClock:
         if not 0.0 < seconds <= 1.0:
             raise ConfigError(f'seconds is {seconds!r}; accepted: more than 0, at most 1')
         self._owed_ns += round(seconds * SECOND)
-        count, self._owed_ns = divmod(self._owed_ns, self._step_ns)
-        return count
+        while self._owed_ns >= self._step_ns:
+            yield (self._step_ns // 2 - self._owed_ns) / SECOND
+            self._owed_ns -= self._step_ns
+            self.steps += 1
+
+    @property
+    def owed(self) -> float:
+        """Seconds that have passed and are no whole step yet."""
+        return self._owed_ns / SECOND
 
     @property
     def control_steps(self) -> int:

@@ -90,12 +90,15 @@ class Robot(Protocol):
         seed: of this episode.
         image_size: side of the square camera images in pixels.
         step_count: control steps since the reset.
+        tracking_tolerance: (6,) metres and radians that the hand may be away from its target while
+            all is well; for the policy's parameter of that name.
     """
 
     task: Task
     seed: int
     image_size: int
     step_count: int
+    tracking_tolerance: tuple[float, ...]
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -116,6 +119,10 @@ class Robot(Protocol):
     @property
     def orientation(self) -> np.ndarray:
         """Hand orientation as a quaternion (4,) x, y, z, w."""
+
+    @property
+    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest hand position (3,) in metres that a target may have."""
 
     @property
     def success(self) -> bool:
@@ -152,8 +159,8 @@ class Robot(Protocol):
         it.  An episode is driven by ``apply`` or by ``track``, not by both.
 
         Args:
-            target: (3,) metres, where the hand shall be now; it goes there at its greatest speed
-                at most.
+            target: (3,) metres, where the hand shall be when the time is over; it goes there at
+                its greatest speed at most.
             opening: wanted gripper opening, 0 closed to 1 open.
             velocity: (3,) m/s, how the target moves.
             seconds: of simulated time until the next target.
@@ -161,6 +168,12 @@ class Robot(Protocol):
         Raises:
             UnsafeActionError: wrong shape, or not finite.
             ConfigError: the episode is over and needs ``reset``.
+        """
+
+    def hand_state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Position (3,) and velocity (3,) of the hand, as a controller reads them in its cycle.
+
+        Between two physics steps the hand goes on at its speed.
         """
 
     def sense(self) -> RobotObservation:

@@ -22,6 +22,14 @@ START_NS = 100 * SECOND
 CYCLE_NS = round(SECOND / RATE_HZ)
 STATE_CYCLES = 2  # joints and hand are published in every second cycle
 HEARTBEAT_NS = SECOND // 30  # of the policy's node, between velocities
+#: Controllers by the names of the table: kind and parameters.
+CONTROLLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    'jtc': ('jtc', {}),
+    'jtc_desired': ('jtc', {'interpolate_from_desired_state': True}),
+    'jtc_splicing': ('jtc_splicing', {}),
+    'servo': ('servo', {'planning_frame': messages.FRAME, 'linear': 0.8}),
+    'ideal': ('ideal', {}),
+}
 
 
 @dataclass
@@ -51,7 +59,7 @@ class DrivenRobot:
     Args:
         robot: reset already.
         cache: that its messages go to.
-        kind: of controller, see ``make_controller``.
+        kind: of controller, one of ``CONTROLLERS``.
         camera_hz: pictures per second.
         twist: asked 30 times a second for a velocity (now, period), or None for trajectories.
 
@@ -67,7 +75,8 @@ class DrivenRobot:
         self.motion = Motion()
         self.twist = twist
         self._cache = cache
-        self._controller: Controller = make_controller(kind)
+        name, options = CONTROLLERS[kind]
+        self._controller: Controller = make_controller(name, **options)
         self._camera_ns = round(SECOND / camera_hz)
         self._next_picture = self._next_twist = START_NS
         self._cycles = 0
@@ -102,15 +111,16 @@ class DrivenRobot:
     def _cycle(self) -> None:
         now = self.now_ns
         self._speak(now)
-        hand = np.append(self.robot.position, self.robot.orientation)
-        self._controller.feedback(hand, now)
+        place, speed = self.robot.hand_state()
+        self._controller.feedback(np.append(place, self.robot.orientation), now,
+                                  np.append(speed, np.zeros(3)))
         self._hear_velocity(now)
         wanted = self._controller.command(now)
         self.robot.track(wanted.position[:3], self._opening_at(now), wanted.velocity[:3],
                          CYCLE_NS / SECOND)
         self.motion.times_ns.append(now)
         self.motion.commanded.append(wanted.position[:3])
-        self.motion.measured.append(self.robot.position)
+        self.motion.measured.append(self.robot.hand_state()[0])
         self._cycles += 1
         self.now_ns += CYCLE_NS
 

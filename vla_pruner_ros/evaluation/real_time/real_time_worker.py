@@ -99,8 +99,12 @@ class RealTimeWorker:
         """Run one episode; the answer is a row of the journal."""
         robot = self._robot(job)
         self._backend.reset()
-        parameters = job.setting.apply(self._parameters).changed(
-            {'seed': job.seed, 'instruction': robot.instruction})
+        parameters = job.setting.apply(self._parameters.changed(
+            {'seed': job.seed, 'instruction': robot.instruction,
+             # What the robot itself clips in lock step: whoever sends targets must know it.
+             'position_low': robot.workspace[0].tolist(),
+             'position_high': robot.workspace[1].tolist(),
+             'tracking_tolerance': list(robot.tracking_tolerance)}))
         if job.setting.way == LOCK_STEP:
             return lock_step_row(job, robot, self._lock_step(job, robot, parameters))
         draws = DelayDraws(job.setting.delay, job.seed)

@@ -31,17 +31,24 @@ class HandTracking:
     def __init__(self, env: Any):
         self._env = env
 
-    def move(self, target: np.ndarray, velocity: np.ndarray, seconds: float) -> None:
+    @property
+    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest place (3,) of the hand while the body is where it may be."""
+        return self._env.mocap_low + SAG, self._env.mocap_high + SAG
+
+    def move(self, target: np.ndarray, velocity: np.ndarray, ahead: float,
+             seconds: float) -> None:
         """Bring the body nearer to where the hand is at its target, no faster than an action can.
 
         Args:
-            target: (3,) metres, where the hand shall be now.
+            target: (3,) metres, where the hand shall be some time from now.
             velocity: (3,) m/s, how the target moves.
+            ahead: seconds until then, with the opposite sign.
             seconds: until the next call.
         """
         env = self._env
         here = env.data.mocap_pos[0]
-        wanted = target - SAG + LAG * np.clip(velocity, -FASTEST, FASTEST)
+        wanted = target - SAG + (LAG + ahead) * np.clip(velocity, -FASTEST, FASTEST)
         wanted = np.clip(wanted, env.mocap_low, env.mocap_high)
         env.data.mocap_pos[0] = here + np.clip(wanted - here, -FASTEST * seconds,
                                                FASTEST * seconds)

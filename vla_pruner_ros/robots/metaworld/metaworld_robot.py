@@ -15,7 +15,7 @@ import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.robots import offscreen_rendering as graphics
-from vla_pruner_ros.robots.frozen_state import FrozenState
+from vla_pruner_ros.robots.frozen_state import FrozenState, hand_state
 from vla_pruner_ros.robots.metaworld import metaworld_camera as geometry
 from vla_pruner_ros.robots.metaworld.hand_tracking import HandTracking
 from vla_pruner_ros.robots.metaworld.metaworld_camera import CAMERA
@@ -54,6 +54,9 @@ class MetaworldRobot:
         MissingDependencyError: Meta-World or an OpenGL library is missing (the latter is raised by
             the first ``observe``); the message says how to install it.
     """
+
+    #: The hand hangs on a soft weld: things in its way hold it back, and tilt it.
+    tracking_tolerance = (0.15, 0.15, 0.15, 3.2, 3.2, 3.2)
 
     def __init__(self, task: str, seed: int = 0, image_size: int = 224):
         self.task: Task = get_task(task)
@@ -94,6 +97,11 @@ class MetaworldRobot:
     def orientation(self) -> np.ndarray:
         """Hand orientation as a quaternion (4,) x, y, z, w."""
         return np.roll(self.env.data.body('hand').xquat, -1)
+
+    @property
+    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest hand position (3,) in metres that a target may have."""
+        return self._tracking.workspace
 
     def reset(self, seed: int) -> None:
         """Start an episode; the same seed gives the same episode.
@@ -152,14 +160,19 @@ class MetaworldRobot:
         env = self.env
         grip = GRIPPER_CLOSED + opening * (GRIPPER_OPEN - GRIPPER_CLOSED)
         env.data.ctrl[:] = (grip, -grip)
-        for _ in range(self._clock.due(seconds)):
-            self._tracking.move(place, velocity, float(env.model.opt.timestep))
-            mujoco.mj_step(env.model, env.data)
-            self._clock.steps += 1
-            if self._clock.at_control_step(SUBSTEPS):
+        for ahead in self._clock.due(seconds):
+            if self._clock.at_control_step(SUBSTEPS) and self._clock.steps:
                 self._judge(np.append(np.zeros(3), grip))
+            self._tracking.move(place, velocity, ahead, float(env.model.opt.timestep))
+            mujoco.mj_step(env.model, env.data)
         self.step_count = self._clock.control_steps
         return StepResult(self.success, self.step_count, self.truncated)
+
+    def hand_state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Position and velocity of the hand (see ``Robot.hand_state``)."""
+        model = self.env.model
+        return hand_state(model, self.env.data, ('body', model.body('hand').id),
+                          self._clock.owed)
 
     def _judge(self, action: np.ndarray) -> None:
         """What Meta-World does after each of its steps: correct sites, look, judge."""

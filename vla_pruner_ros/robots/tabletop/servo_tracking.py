@@ -16,6 +16,7 @@ FASTEST = ACTION_SCALE / CONTROL_DT
 FINGER_STEP = 0.01  # metres each finger's target moves per control step at most
 MAX_LEAD = 0.045  # metres per axis that the target may be ahead of the hand
 _LITTLE = 1e-3  # seconds over which joint speeds are differences
+_LAGS = 2.0 / np.array([SERVO_RATE] * 5 + [FINGER_RATE] * 2)
 
 
 class ServoTracking:
@@ -29,15 +30,16 @@ class ServoTracking:
     def __init__(self, hand: np.ndarray, fingers: float):
         self._target = np.array(hand)
         self._fingers = fingers
+        self._servos = self._speeds = np.zeros(7)
 
-    def command(self, hand: np.ndarray, target: np.ndarray, velocity: np.ndarray, opening: float,
-                seconds: float) -> np.ndarray:
-        """Servo commands (7,) for the next ``seconds``.
+    def aim(self, hand: np.ndarray, target: np.ndarray, velocity: np.ndarray, opening: float,
+            seconds: float) -> None:
+        """Take a target.
 
         Args:
             hand: (3,) metres, where it is.
-            target: (3,) metres, where it shall be now; the servos are told no more than the arm's
-                greatest speed allows, and stay in its work space.
+            target: (3,) metres, where it shall be in ``seconds``; the servos are told no more than
+                the arm's greatest speed allows, and stay in its work space.
             velocity: (3,) m/s, how the target moves.
             opening: wanted gripper opening, 0 closed to 1 open.
         """
@@ -52,5 +54,9 @@ class ServoTracking:
         joints = arm.inverse(self._target)
         ahead = self._target + _LITTLE * np.clip(velocity, -FASTEST, FASTEST)
         speeds = (arm.inverse(ahead) - joints) / _LITTLE
-        fingers = self._fingers + moved / seconds * 2.0 / FINGER_RATE
-        return np.append(joints + speeds * (2.0 / SERVO_RATE), [fingers, fingers])
+        self._servos = np.append(joints, [self._fingers] * 2)
+        self._speeds = np.append(speeds, [moved / seconds] * 2)
+
+    def command(self, ahead: float) -> np.ndarray:
+        """Servo commands (7,), ``ahead`` seconds (negative) before the target's time."""
+        return self._servos + self._speeds * (_LAGS + ahead)

@@ -14,7 +14,7 @@ import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.robots import offscreen_rendering as graphics
-from vla_pruner_ros.robots.frozen_state import FrozenState
+from vla_pruner_ros.robots.frozen_state import FrozenState, hand_state
 from vla_pruner_ros.robots.physics_clock import PhysicsClock
 from vla_pruner_ros.robots.robot_interface import (
     ACTION_SCALE,
@@ -63,6 +63,7 @@ class TabletopRobot:
     """
 
     cameras = CAMERAS
+    tracking_tolerance = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2)
     joint_names = arm.JOINTS + arm.FINGERS
 
     def __init__(self, task: str, seed: int = 0, image_size: int = 224):
@@ -118,6 +119,11 @@ class TabletopRobot:
     def opening(self) -> float:
         """Distance of the fingers as a share of 0.1 m."""
         return float(np.clip((self.data.qpos[5] + self.data.qpos[6]) / 0.1, 0.0, 1.0))
+
+    @property
+    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest hand position (3,) in metres that a target may have."""
+        return arm.WORKSPACE_LOW, arm.WORKSPACE_HIGH
 
     def reset(self, seed: int) -> None:
         """Start an episode; the same seed gives the same episode.
@@ -209,22 +215,29 @@ class TabletopRobot:
         """Go to an absolute target (see ``Robot.track``)."""
         place, opening, velocity = checked_target(target, opening, velocity)
         check_not_over(self.truncated or self.step_count >= self.task.step_limit, self.step_count)
-        self.data.ctrl[:] = self._tracking.command(self.position, place, velocity, opening,
-                                                   seconds)
-        clock = self._clock
-        for _ in range(clock.due(seconds)):
+        clock, tracking = self._clock, self._tracking
+        tracking.aim(self.position, place, velocity, opening, seconds)
+        for ahead in clock.due(seconds):
             if clock.at_control_step(SLICES):
-                self._slide_objects(clock.steps / clock.per_control_step + 1 / SLICES)
+                self._between(clock)
+            self.data.ctrl[:] = tracking.command(ahead)
             self._mujoco.mj_step(self.model, self.data)
-            clock.steps += 1
-            if clock.at_control_step(SLICES):
-                self._touch()
-            if clock.at_control_step():
-                self.step_count = clock.control_steps
-                self._mujoco.mj_forward(self.model, self.data)
-                self.judge.finish_control_step(self.position, self.opening, self.objects,
-                                               self._resting)
         return StepResult(self.success, self.step_count, self.truncated)
+
+    def _between(self, clock: PhysicsClock) -> None:
+        """What ``apply`` does between its slices and steps, and objects that move by themselves."""
+        if clock.steps:
+            self._touch()
+        if clock.steps and clock.at_control_step():
+            self.step_count = clock.control_steps
+            self._mujoco.mj_forward(self.model, self.data)
+            self.judge.finish_control_step(self.position, self.opening, self.objects,
+                                           self._resting)
+        self._slide_objects(clock.steps / clock.per_control_step + 1 / SLICES)
+
+    def hand_state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Position and velocity of the hand (see ``Robot.hand_state``)."""
+        return hand_state(self.model, self.data, ('site', self._tip), self._clock.owed)
 
     def _slide_objects(self, steps: float) -> None:
         for slide in self.episode.slides:
