@@ -87,12 +87,26 @@ class SentMotion:
         if measured is None:
             return Start(point, speed, False)
         # The measurement is old by now: it is held against what was commanded then.
-        then, rate = self._at(now_ns - measured.age_ns)
-        apart = np.abs(self._space.minus(measured.point, then))
-        rate = np.maximum(np.abs(rate), np.abs(speed))
-        if (apart <= self._tolerance + TRACKING_LAG * rate).all():
+        if self._agrees(measured.point, now_ns - measured.age_ns, speed):
             return Start(point, speed, False)
         return Start(measured.point, still, True)
+
+    def meant(self, point: np.ndarray, time_ns: int) -> np.ndarray:
+        """Where the robot was sent when it was measured at ``point``; that, if it was not there.
+
+        Differences that a policy wants count from here: from the measurement, whatever keeps the
+        robot behind its targets (its weight, friction, its own lag) would be lost with every chunk.
+        """
+        if self.path is None or not self._agrees(point, time_ns, np.zeros(self._space.size)):
+            return point
+        return self._at(time_ns)[0]
+
+    def _agrees(self, point: np.ndarray, time_ns: int, speed: np.ndarray) -> bool:
+        """Whether a robot measured at a time is where it was sent, give or take its lag."""
+        then, rate = self._at(time_ns)
+        apart = np.abs(self._space.minus(point, then))
+        most = np.maximum(np.abs(rate), np.abs(speed))
+        return bool((apart <= self._tolerance + TRACKING_LAG * most).all())
 
     def by_now(self, measured: Measured, now_ns: int) -> np.ndarray:
         """Where a measurement says the robot is by now: it went on with its plan meanwhile."""
