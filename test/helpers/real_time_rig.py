@@ -62,7 +62,8 @@ class RealTime:
     """
 
     def __init__(self, backend: FakeBackend, delay: Callable[[int], int] | int,
-                 by_twist: bool = False, stamp_ahead: int = 0, sag: float = 0.0, **parameters: object):
+                 by_twist: bool = False, stamp_ahead: int = 0, sag: float = 0.0,
+                 **parameters: object):
         self.backend = backend
         self.delay = delay if callable(delay) else (lambda _: delay)
         self.by_twist, self.ahead, self.sag = by_twist, stamp_ahead, sag

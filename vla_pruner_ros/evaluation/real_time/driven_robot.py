@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.evaluation.real_time import plain_messages as messages
+from vla_pruner_ros.evaluation.real_time.real_time_plan import CONTROLLERS
 from vla_pruner_ros.robots.controllers.controller_interface import Controller, RATE_HZ
 from vla_pruner_ros.robots.controllers.make_controller import make_controller
 from vla_pruner_ros.robots.robot_interface import Robot
@@ -22,16 +23,6 @@ START_NS = 100 * SECOND
 CYCLE_NS = round(SECOND / RATE_HZ)
 STATE_CYCLES = 2  # joints and hand are published in every second cycle
 HEARTBEAT_NS = SECOND // 30  # of the policy's node, between velocities
-#: Controllers by the names of the table: kind and parameters.
-CONTROLLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    'jtc': ('jtc', {}),
-    'jtc_desired': ('jtc', {'interpolate_from_desired_state': True}),
-    'jtc_splicing': ('jtc_splicing', {}),
-    'servo': ('servo', {'planning_frame': messages.FRAME, 'linear': 0.8}),
-    'ideal': ('ideal', {}),
-}
-
-
 @dataclass
 class Motion:
     """What happened, cycle by cycle.

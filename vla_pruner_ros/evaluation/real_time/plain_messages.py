@@ -15,6 +15,7 @@ from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand
 SECOND = 10**9
 HAND, GRIPPER = 'end_effector', 'gripper'
 FRAME = 'base'
+Numbers = Sequence[float] | np.ndarray
 
 
 def time(span_ns: int) -> SimpleNamespace:
@@ -27,29 +28,29 @@ def header(stamp_ns: int) -> SimpleNamespace:
     return SimpleNamespace(stamp=time(stamp_ns), frame_id=FRAME)
 
 
-def vector(values: Sequence[float]) -> SimpleNamespace:
+def vector(values: Numbers) -> SimpleNamespace:
     """Three numbers, or four of a quaternion."""
     return SimpleNamespace(**dict(zip('xyzw', (float(one) for one in values))))
 
 
-def twist(velocity: Sequence[float]) -> SimpleNamespace:
+def twist(velocity: Numbers) -> SimpleNamespace:
     """geometry_msgs/Twist of (6,) m/s and rad/s."""
     return SimpleNamespace(linear=vector(velocity[:3]), angular=vector(velocity[3:]))
 
 
-def stamped_twist(velocity: Sequence[float], stamp_ns: int) -> SimpleNamespace:
+def stamped_twist(velocity: Numbers, stamp_ns: int) -> SimpleNamespace:
     """geometry_msgs/TwistStamped."""
     return SimpleNamespace(header=header(stamp_ns), twist=twist(velocity))
 
 
-def stamped_pose(position: Sequence[float], turn: Sequence[float],
+def stamped_pose(position: Numbers, turn: Numbers,
                  stamp_ns: int) -> SimpleNamespace:
     """geometry_msgs/PoseStamped."""
     return SimpleNamespace(header=header(stamp_ns), pose=SimpleNamespace(
         position=vector(position), orientation=vector(turn)))
 
 
-def joint_state(names: Sequence[str], positions: Sequence[float],
+def joint_state(names: Sequence[str], positions: Numbers,
                 stamp_ns: int) -> SimpleNamespace:
     """sensor_msgs/JointState."""
     return SimpleNamespace(header=header(stamp_ns), name=list(names),

@@ -4,6 +4,7 @@
 The node's own ``PolicyRunner`` decides what is sent; the model is really run, and the time that
 it takes is drawn (``model_delays``), so a row depends on its job only.
 """
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation, StepStats
 from vla_pruner_ros.evaluation.environments.simulated_robot import Simulation
-from vla_pruner_ros.evaluation.real_time.driven_robot import CYCLE_NS, DrivenRobot, Motion
+from vla_pruner_ros.evaluation.real_time.driven_robot import CYCLE_NS, DrivenRobot
 from vla_pruner_ros.evaluation.real_time.model_delays import DelayDraws, MS
 from vla_pruner_ros.evaluation.real_time.motion_row import lock_step_row, motion_row
 from vla_pruner_ros.evaluation.real_time.naive_publisher import NaivePublisher
@@ -48,7 +49,7 @@ class DelayedBackend(Backend):
 
     def __init__(self, backend: Backend):
         self.spec = backend.spec
-        self.wait = lambda: None  # lets the time of one answer pass
+        self.wait: Callable[[], None] = lambda: None  # lets the time of one answer pass
         self._backend = backend
 
     def predict_action_chunk(self, observation: Observation,
@@ -188,6 +189,3 @@ class RealTimeWorker:
         while self._robots:
             self._robots.popitem()[1].close()
         self._backend.close()
-
-
-__all__ = ['DelayedBackend', 'Motion', 'RealTimeSetup', 'RealTimeWorker']

@@ -3,9 +3,9 @@
 
 What is ahead is one row of waypoints in absolute time.  A new message replaces everything from its
 stamp on (from now on, where that is past); its first waypoint is reached from where the robot is
-told to be at that moment.  So the motion is continuous, except where the first new waypoint is past: then
-it goes on from where the new waypoints say that it should be.  The measurement counts once, at
-start.
+told to be at that moment.  So the motion is continuous, except where the first new waypoint is
+past: then it goes on from where the new waypoints say that it should be.  The measurement counts
+once, at start.
 """
 from typing import Any
 

@@ -56,7 +56,7 @@ class MetaworldRobot:
     """
 
     #: The hand hangs on a soft weld: things in its way hold it back, and tilt it.
-    tracking_tolerance = (0.15, 0.15, 0.15, 3.2, 3.2, 3.2)
+    tracking_tolerance: tuple[float, ...] = (0.15, 0.15, 0.15, 3.2, 3.2, 3.2)
 
     def __init__(self, task: str, seed: int = 0, image_size: int = 224):
         self.task: Task = get_task(task)

@@ -42,6 +42,7 @@ class ServoTracking:
                 the arm's greatest speed allows, and stay in its work space.
             velocity: (3,) m/s, how the target moves.
             opening: wanted gripper opening, 0 closed to 1 open.
+            seconds: of the cycle.
         """
         reach = FASTEST * seconds
         place = self._target + np.clip(target - self._target, -reach, reach)

@@ -63,7 +63,7 @@ class TabletopRobot:
     """
 
     cameras = CAMERAS
-    tracking_tolerance = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2)
+    tracking_tolerance: tuple[float, ...] = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2)
     joint_names = arm.JOINTS + arm.FINGERS
 
     def __init__(self, task: str, seed: int = 0, image_size: int = 224):
@@ -225,7 +225,7 @@ class TabletopRobot:
         return StepResult(self.success, self.step_count, self.truncated)
 
     def _between(self, clock: PhysicsClock) -> None:
-        """What ``apply`` does between its slices and steps, and objects that move by themselves."""
+        """What ``apply`` does between its slices and control steps."""
         if clock.steps:
             self._touch()
         if clock.steps and clock.at_control_step():

@@ -94,8 +94,8 @@ class SentMotion:
     def meant(self, point: np.ndarray, time_ns: int) -> np.ndarray:
         """Where the robot was sent when it was measured at ``point``; that, if it was not there.
 
-        Differences that a policy wants count from here: from the measurement, whatever keeps the
-        robot behind its targets (its weight, friction, its own lag) would be lost with every chunk.
+        Differences that a policy wants count from here: counted from the measurement, whatever
+        keeps a robot behind its targets (weight, friction, its lag) is lost with every chunk.
         """
         if self.path is None or not self._agrees(point, time_ns, np.zeros(self._space.size)):
             return point
