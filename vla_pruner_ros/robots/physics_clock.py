@@ -2,7 +2,6 @@
 """Physics has its own time step; a controller has another: how many steps are due."""
 from collections.abc import Iterator
 
-from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.robots.tasks import CONTROL_DT
 
 SECOND = 10**9
@@ -34,12 +33,7 @@ class PhysicsClock:
 
         Yields:
             Seconds from the middle of the step to the end of that time (negative).
-
-        Raises:
-            ConfigError: not a positive time of at most one second.
         """
-        if not 0.0 < seconds <= 1.0:
-            raise ConfigError(f'seconds is {seconds!r}; accepted: more than 0, at most 1')
         self._owed_ns += round(seconds * SECOND)
         while self._owed_ns >= self._step_ns:
             yield (self._step_ns // 2 - self._owed_ns) / SECOND

@@ -167,7 +167,8 @@ class Robot(Protocol):
 
         Raises:
             UnsafeActionError: wrong shape, or not finite.
-            ConfigError: the episode is over and needs ``reset``.
+            ConfigError: not a positive time of at most one second, or the episode is over and
+                needs ``reset``.
         """
 
     def hand_state(self) -> tuple[np.ndarray, np.ndarray]:
@@ -241,13 +242,16 @@ def checked_action(action: np.ndarray) -> np.ndarray:
     return np.clip(values, -1.0, 1.0)
 
 
-def checked_target(target: np.ndarray, opening: float, velocity: np.ndarray
-                   ) -> tuple[np.ndarray, float, np.ndarray]:
+def checked_target(target: np.ndarray, opening: float, velocity: np.ndarray,
+                   seconds: float) -> tuple[np.ndarray, float, np.ndarray]:
     """What ``track`` is told as float64, the opening clipped to 0..1.
 
     Raises:
         UnsafeActionError: wrong shape, or not finite.
+        ConfigError: not a positive time of at most one second.
     """
+    if not 0.0 < seconds <= 1.0:
+        raise ConfigError(f'seconds is {seconds!r}; accepted: more than 0, at most 1')
     place, speed = np.asarray(target, np.float64), np.asarray(velocity, np.float64)
     for name, values in (('target', place), ('velocity', speed)):
         if values.shape != (3,) or not np.isfinite(values).all():

@@ -18,6 +18,9 @@ from vla_pruner_ros.robots.controllers.motion_measures import (
 from vla_pruner_ros.robots.robot_interface import Robot
 from vla_pruner_ros.robots.tasks import CONTROL_DT
 
+#: Curves are kept this much finer than paths are: a micrometre, so that velocities show no steps.
+FINER = 100.0
+
 
 def motion_row(job: RealTimeJob, robot: Robot, world: DrivenRobot, steps: Sequence[StepStats],
                facts: dict[str, Any], whole: bool) -> dict[str, Any]:
@@ -39,7 +42,8 @@ def motion_row(job: RealTimeJob, robot: Robot, world: DrivenRobot, steps: Sequen
     for name, places in (('commanded', motion.commanded), ('measured', motion.measured)):
         row[name] = _steps(motion.times_ns, np.array(places), motion.arrivals_ns)
     if whole:
-        row['curve'] = {'commanded': pack(motion.commanded), 'measured': pack(motion.measured),
+        row['curve'] = {'commanded': pack(FINER * np.array(motion.commanded)),
+                        'measured': pack(FINER * np.array(motion.measured)),
                         'arrivals_s': [_since(one) for one in motion.arrivals_ns]}
     return row
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.evaluation.real_time.driven_robot import CYCLE_NS, SECOND
+from vla_pruner_ros.evaluation.real_time.motion_row import FINER
 from vla_pruner_ros.evaluation.real_time.real_time_plan import LOCK_STEP
 from vla_pruner_ros.evaluation.running.hand_paths import unpack
 from vla_pruner_ros.runtime.headless_pyplot import pyplot
@@ -43,8 +44,8 @@ def _plot(task: str, rows: Sequence[dict[str, Any]], path: Path) -> Path:
                                 figsize=(4.2 * len(rows), 5.4))
     cycle = CYCLE_NS / SECOND
     for column, row in zip(axes.T, rows):
-        places = unpack(row['curve']['commanded'])
-        hand = unpack(row['curve']['measured'])
+        places = unpack(row['curve']['commanded']) / FINER
+        hand = unpack(row['curve']['measured']) / FINER
         times = cycle * np.arange(len(places))
         for axis, name in enumerate(AXES):
             colour = f'C{axis}'
@@ -60,8 +61,8 @@ def _plot(task: str, rows: Sequence[dict[str, Any]], path: Path) -> Path:
         column[0].set_title(row['label'] + ('' if row['success'] else ' (not solved)'),
                             fontsize=8)
         column[1].set_xlabel('seconds; lines: a chunk arrives')
-    axes[0, 0].set_ylabel('mm from the start (dotted: the hand)')
-    axes[1, 0].set_ylabel('commanded velocity, m/s')
+    axes[0, 0].set_ylabel('mm (dotted: the hand)')
+    axes[1, 0].set_ylabel('m/s')
     axes[0, 0].legend(fontsize=7)
     figure.suptitle(f'{task}, seed {rows[0]["seed"]}', fontsize=9)
     figure.tight_layout()

@@ -14,7 +14,7 @@ from vla_pruner_ros.robots.robot_interface import ACTION_SCALE
 from vla_pruner_ros.robots.tasks import CONTROL_DT
 
 #: Metres from the body to the hand at rest, with the fingers open.
-SAG = np.array([0.0, 0.0, -0.0038])
+SAG = np.array([0.0, 0.0002, -0.0038])
 #: Seconds that the hand is behind a body that moves along each axis.
 LAG = np.array([0.047, 0.057, 0.072])
 #: Metres per second and axis: what an action of 1 moves the body by.

@@ -155,7 +155,7 @@ class MetaworldRobot:
               seconds: float) -> StepResult:
         """Go to an absolute target (see ``Robot.track``)."""
         import mujoco
-        place, opening, velocity = checked_target(target, opening, velocity)
+        place, opening, velocity = checked_target(target, opening, velocity, seconds)
         check_not_over(self.truncated, self.step_count)
         env = self.env
         grip = GRIPPER_CLOSED + opening * (GRIPPER_OPEN - GRIPPER_CLOSED)

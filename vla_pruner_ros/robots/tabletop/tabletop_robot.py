@@ -213,7 +213,7 @@ class TabletopRobot:
     def track(self, target: np.ndarray, opening: float, velocity: np.ndarray,
               seconds: float) -> StepResult:
         """Go to an absolute target (see ``Robot.track``)."""
-        place, opening, velocity = checked_target(target, opening, velocity)
+        place, opening, velocity = checked_target(target, opening, velocity, seconds)
         check_not_over(self.truncated or self.step_count >= self.task.step_limit, self.step_count)
         clock, tracking = self._clock, self._tracking
         tracking.aim(self.position, place, velocity, opening, seconds)
