@@ -57,14 +57,16 @@ class RealTime:
         delay: answer number -> milliseconds that the model takes, or a number.
         by_twist: the robot integrates velocities instead of following poses.
         stamp_ahead: milliseconds that stamps are ahead of the node's clock.
+        sag: metres along x that the hand is behind where it is sent.
         parameters: of the policy.
     """
 
     def __init__(self, backend: FakeBackend, delay: Callable[[int], int] | int,
-                 by_twist: bool = False, stamp_ahead: int = 0, **parameters: object):
+                 by_twist: bool = False, stamp_ahead: int = 0, sag: float = 0.0,
+                 **parameters: object):
         self.backend = backend
         self.delay = delay if callable(delay) else (lambda _: delay)
-        self.by_twist, self.ahead = by_twist, stamp_ahead
+        self.by_twist, self.ahead, self.sag = by_twist, stamp_ahead, sag
         self.runner = PolicyRunner(backend, make_parameters(**{
             'instruction': 'reach', 'execution_horizon': 4, **parameters}))
         self.log = Log()
@@ -106,7 +108,8 @@ class RealTime:
                 self.runner.cache.put_image('corner', image(stamp), self.now)
             if (self.now - T0) % (2 * STEP) == 0:
                 self.runner.cache.put_joint_state(joints(stamp), self.now)
-                self.runner.cache.put_pose(pose(stamp, self.here[:3]), self.now)
+                self.runner.cache.put_pose(pose(
+                    stamp, self.here[:3] - np.array([self.sag, 0.0, 0.0])), self.now)
             self._move()
             self.now += STEP
 

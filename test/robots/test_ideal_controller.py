@@ -15,13 +15,21 @@ def test_targets_are_met_at_their_times_from_where_the_robot_is():
     assert rows[25] == 1.0 and rows[37] == pytest.approx(1.48) and rows[50] == rows[-1] == 2.0
 
 
-def test_a_new_message_replaces_what_lies_behind_its_first_waypoint():
+def test_a_new_message_is_followed_at_once_from_where_the_robot_is_told_to_be():
     first = joint_message(0, {100: 1.0, 200: 2.0, 300: 3.0})
-    second = joint_message(0, {100: 0.0, 200: 0.0})  # at 152 ms: from 252 ms on
+    second = joint_message(0, {100: 0.0, 200: 0.0})  # at 152 ms: from 1.52 to 0 at 252 ms
+    rows = run(one_joint('ideal'), 400, arrivals={0: first, 152: second})[:, 0]
+    assert rows[38] == pytest.approx(1.52) and rows[50] == pytest.approx(1.52 * 0.52)
+    assert rows[63] == pytest.approx(0.0)
+    assert np.abs(np.diff(rows)).max() == pytest.approx(1.52 / 25)  # no step at an old waypoint
+
+
+def test_a_message_for_later_replaces_what_lies_behind_its_stamp():
+    first = joint_message(0, {100: 1.0, 200: 2.0, 300: 3.0})
+    second = joint_message(NOW + 200 * MS, {100: 0.0})  # arrives at 152 ms
     rows = run(one_joint('ideal'), 400, arrivals={0: first, 152: second})[:, 0]
     assert rows[38] == pytest.approx(1.52) and rows[50] == pytest.approx(2.0)
-    assert rows[63] == pytest.approx(0.0)
-    assert np.abs(np.diff(rows)).max() == pytest.approx(2.0 / 13)  # 2 within 52 ms
+    assert rows[75] == pytest.approx(0.0)
 
 
 def test_a_first_waypoint_that_is_past_is_a_step_to_the_row_that_is_due():

@@ -23,6 +23,7 @@ COMMANDS = {
     'record': ('vla_pruner_ros.cli.record', 'record live topics into a rosbag2'),
     'bench': ('vla_pruner_ros.cli.bench', 'measure token selection and the decoder'),
     'eval': ('vla_pruner_ros.cli.eval', 'success under pruning in simulation, with tests'),
+    'real-time': ('vla_pruner_ros.cli.real_time', 'motion and success while the model thinks'),
     'check': ('vla_pruner_ros.cli.check', 'load real weights and try them on a bag'),
     'inspect': ('vla_pruner_ros.cli.inspect', 'describe a checkpoint without loading it'),
     'params': ('vla_pruner_ros.cli.params', 'print the parameter table'),
@@ -31,7 +32,7 @@ COMMANDS = {
 
 def usage() -> str:
     """Help text."""
-    rows = '\n'.join(f'  {name:8} {text}' for name, (_, text) in COMMANDS.items())
+    rows = '\n'.join(f'  {name:9} {text}' for name, (_, text) in COMMANDS.items())
     return ('usage: vla-pruner [--debug] COMMAND ...\n\n'
             'Vision-Language-Action policies with pruned visual tokens.\n\n'
             f'commands:\n{rows}\n\n'

@@ -4,6 +4,7 @@
 A new robot implements ``Robot`` and gets its line in ``robot_for_task.py``; the world, the node,
 the evaluation and the training know only this file.  Imports no simulator.
 """
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,12 +90,15 @@ class Robot(Protocol):
         seed: of this episode.
         image_size: side of the square camera images in pixels.
         step_count: control steps since the reset.
+        tracking_tolerance: (6,) metres and radians that the hand may be away from its target while
+            all is well; for the policy's parameter of that name.
     """
 
     task: Task
     seed: int
     image_size: int
     step_count: int
+    tracking_tolerance: tuple[float, ...]
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -115,6 +119,10 @@ class Robot(Protocol):
     @property
     def orientation(self) -> np.ndarray:
         """Hand orientation as a quaternion (4,) x, y, z, w."""
+
+    @property
+    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest hand position (3,) in metres that a target may have."""
 
     @property
     def success(self) -> bool:
@@ -143,8 +151,43 @@ class Robot(Protocol):
             ConfigError: the episode is over and needs ``reset``.
         """
 
+    def track(self, target: np.ndarray, opening: float, velocity: np.ndarray,
+              seconds: float) -> StepResult:
+        """Go to an absolute target, as a controller tells a robot in each of its cycles.
+
+        Time is what passes here: success, the step limit and objects that move by themselves go by
+        it.  An episode is driven by ``apply`` or by ``track``, not by both.
+
+        Args:
+            target: (3,) metres, where the hand shall be when the time is over; it goes there at
+                its greatest speed at most.
+            opening: wanted gripper opening, 0 closed to 1 open.
+            velocity: (3,) m/s, how the target moves.
+            seconds: of simulated time until the next target.
+
+        Raises:
+            UnsafeActionError: wrong shape, or not finite.
+            ConfigError: not a positive time of at most one second, or the episode is over and
+                needs ``reset``.
+        """
+
+    def hand_state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Position (3,) and velocity (3,) of the hand, as a controller reads them in its cycle.
+
+        Between two physics steps the hand goes on at its speed.
+        """
+
+    def sense(self) -> RobotObservation:
+        """Read the joints and the hand; no camera."""
+
     def observe(self) -> RobotObservation:
         """Read the cameras, the joints and the hand."""
+
+    def pictures(self) -> Callable[[str], np.ndarray]:
+        """Camera -> its image of this instant, drawn when asked for.
+
+        For cameras that run at their own rate and of whose images most are never looked at.
+        """
 
     def project(self, points: np.ndarray, camera: str) -> np.ndarray:
         """Column, row (pixels) and depth (metres) (..., 3) of world points (..., 3).
@@ -197,6 +240,25 @@ def checked_action(action: np.ndarray) -> np.ndarray:
     if values.shape != (4,) or not np.isfinite(values).all():
         raise UnsafeActionError(f'action must be 4 finite numbers, got {values!r}')
     return np.clip(values, -1.0, 1.0)
+
+
+def checked_target(target: np.ndarray, opening: float, velocity: np.ndarray,
+                   seconds: float) -> tuple[np.ndarray, float, np.ndarray]:
+    """What ``track`` is told as float64, the opening clipped to 0..1.
+
+    Raises:
+        UnsafeActionError: wrong shape, or not finite.
+        ConfigError: not a positive time of at most one second.
+    """
+    if not 0.0 < seconds <= 1.0:
+        raise ConfigError(f'seconds is {seconds!r}; accepted: more than 0, at most 1')
+    place, speed = np.asarray(target, np.float64), np.asarray(velocity, np.float64)
+    for name, values in (('target', place), ('velocity', speed)):
+        if values.shape != (3,) or not np.isfinite(values).all():
+            raise UnsafeActionError(f'{name} must be 3 finite numbers, got {values!r}')
+    if not np.isfinite(opening):
+        raise UnsafeActionError(f'opening must be a finite number, got {opening!r}')
+    return place, min(max(float(opening), 0.0), 1.0), speed
 
 
 def check_not_over(over: bool, steps: int) -> None:

@@ -95,6 +95,32 @@ def test_a_reused_step_leaves_no_gap(delay):
     assert np.mean(log.speed[375:]) == pytest.approx(STEADY, rel=0.05)
 
 
+@pytest.mark.parametrize('delay', [0, 100, 190])
+def test_a_robot_that_hangs_behind_its_target_does_not_sink_with_every_chunk(delay):
+    """Differences count from where the robot was sent; what gravity takes is not a new target."""
+    backend = FakeBackend()
+    backend.value = 0.0  # stay
+    log = RealTime(backend, delay, sag=0.004).run(4.0)
+    assert len(log.arrivals) > 8
+    assert log.x[-1] == pytest.approx(0.1, abs=0.005)
+
+
+@pytest.mark.parametrize('delay', [0, 100])
+def test_a_robot_that_hangs_behind_its_target_is_driven_as_fast_as_the_policy_says(delay):
+    log = RealTime(FakeBackend(), delay, sag=0.02).run(4.0)
+    assert np.mean(log.speed[375:]) == pytest.approx(STEADY, rel=0.05)
+
+
+def test_a_robot_that_was_pushed_away_goes_on_from_where_it_is():
+    backend = FakeBackend()
+    backend.value = 0.0
+    rig = RealTime(backend, 50)
+    rig.run(2.0)
+    rig.sag = 0.3  # further than its tolerance
+    log = rig.run(2.0)
+    assert log.x[-1] < 0.1 - 0.25
+
+
 class Wavering(FakeBackend):
     """Changes its mind about the speed with every answer."""
 

@@ -4,6 +4,7 @@
 As there, the robot executes the DIFFERENCES between consecutive poses of a command, so an
 evaluated policy moves exactly like one behind topics in lock step.
 """
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from vla_pruner_ros.evaluation.environments.environment_interface import Environ
 from vla_pruner_ros.robots.camera_topics import check_cameras
 from vla_pruner_ros.robots.chunk_execution import control_steps, robot_action
 from vla_pruner_ros.robots.robot_for_task import make_robot
+from vla_pruner_ros.robots.robot_interface import Robot
 from vla_pruner_ros.robots.tasks import get_task
 from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand
 
@@ -21,12 +23,18 @@ MOST_ROBOTS = 10  # all tasks of a scene
 
 
 class Simulation(Environment):
-    """The robot of each task in MuJoCo; they are kept, because building one takes seconds."""
+    """The robot of each task in MuJoCo; they are kept, because building one takes seconds.
 
-    def __init__(self, spec: PolicySpec):
+    Args:
+        spec: of the policy.
+        make: (task, seed, image_size) -> robot.
+    """
+
+    def __init__(self, spec: PolicySpec, make: Callable[..., Robot] = make_robot):
         if spec.action_kind != 'ee_delta':
             raise ConfigError(f'policy {spec.name!r} gives {spec.action_kind} actions; the '
                               'simulated robot accepts ee_delta')
+        self._make = make
         self._policy = spec.name
         self._cameras = tuple(camera.role for camera in spec.cameras)
         self._image_size = spec.cameras[0].height
@@ -52,7 +60,7 @@ class Simulation(Environment):
         """
         robot = self._robots.pop(task, None)
         if robot is None:
-            robot = make_robot(task, seed, self._image_size)
+            robot = self._make(task, seed, self._image_size)
         self._robots[task] = self._robot = robot
         while len(self._robots) > MOST_ROBOTS:
             self._robots.pop(next(iter(self._robots))).close()

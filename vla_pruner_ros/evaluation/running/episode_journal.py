@@ -10,13 +10,24 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, IO
+from typing import Any, IO, Protocol
 
 from vla_pruner_ros.core.errors import ConfigError, OutputError
 from vla_pruner_ros.evaluation.plan.episode_plan import Plan
 
 NAME = 'episodes.jsonl'
 RESUME = ('automatic', 'never')
+
+
+class Conditions(Protocol):
+    """What a journal needs to know of a plan."""
+
+    @property
+    def digest(self) -> str:
+        """Of the conditions."""
+
+    def conditions(self) -> dict[str, Any]:
+        """What outcomes depend on besides the name of a job (JSON types)."""
 
 
 def policy_folder(folder: Path, plan: Plan) -> Path:
@@ -40,7 +51,7 @@ class Journal:
         ConfigError: not writable, of another plan, or damaged; nothing was changed.
     """
 
-    def __init__(self, folder: Path, plan: Plan, resume: str = 'automatic'):
+    def __init__(self, folder: Path, plan: Conditions, resume: str = 'automatic'):
         if resume not in RESUME:
             raise ConfigError(f'resume is {resume!r}; accepted: {" or ".join(RESUME)}')
         self.path = folder / NAME
@@ -57,7 +68,7 @@ class Journal:
             self.close()
             raise
 
-    def _begin(self, plan: Plan, resume: str) -> None:
+    def _begin(self, plan: Conditions, resume: str) -> None:
         self._file.seek(0)
         content = self._file.read()
         if content and resume == 'never':
@@ -124,7 +135,7 @@ def read(path: Path, content: bytes) -> tuple[dict[str, Any], dict[str, dict[str
     return values[0], {row['job']: row for row in values[1:]}
 
 
-def check_same(path: Path, header: dict[str, Any], plan: Plan) -> None:
+def check_same(path: Path, header: dict[str, Any], plan: Conditions) -> None:
     """Refuse a journal whose episodes do not belong to the plan.
 
     Raises:

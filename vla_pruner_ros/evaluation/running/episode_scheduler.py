@@ -1,17 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs what a plan still lacks on a pool and keeps every finished episode at once."""
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
-from vla_pruner_ros.evaluation.plan.episode_plan import Job, Plan
 from vla_pruner_ros.evaluation.running.episode_journal import Journal
 from vla_pruner_ros.evaluation.running.process_pools import Pool
 
 Row = dict[str, Any]
 
 
-def missing(plan: Plan, journal: Journal) -> list[list[Job]]:
+class Job(Protocol):
+    """One episode; whoever runs it knows more of it."""
+
+    @property
+    def name(self) -> str:
+        """Stable id, the key of the journal."""
+
+
+class Units(Protocol):
+    """A plan, as far as it matters here."""
+
+    def units(self) -> Sequence[Sequence[Job]]:
+        """Jobs in groups that belong together."""
+
+
+def missing(plan: Units, journal: Journal) -> list[list[Job]]:
     """Units of the plan without the jobs that the journal has."""
     units = ([job for job in unit if job.name not in journal.rows] for unit in plan.units())
     return [unit for unit in units if unit]

@@ -14,7 +14,6 @@ from typing import Any
 from vla_pruner_ros.core import errors
 from vla_pruner_ros.core.errors import BackendError, ConfigError, VlaPrunerError
 from vla_pruner_ros.evaluation.environments.environment_interface import find
-from vla_pruner_ros.evaluation.plan.episode_plan import Job
 
 WORKER = 'vla_pruner_ros.evaluation.running.episode_worker:EpisodeWorker'
 MOST_JOBS = 1024
@@ -27,7 +26,7 @@ class Pool(ABC):
     lanes: int
 
     @abstractmethod
-    def start(self, lane: int, job: Job) -> None:
+    def start(self, lane: int, job: Any) -> None:
         """Give an idle lane a job."""
 
     @abstractmethod
@@ -60,9 +59,9 @@ class Inline(Pool):
 
     def __init__(self, setup: Any, worker: str = WORKER):
         self._worker = find(worker)(setup)
-        self._job: Job | None = None
+        self._job: Any = None
 
-    def start(self, lane: int, job: Job) -> None:
+    def start(self, lane: int, job: Any) -> None:
         """Keep the job for ``wait``."""
         self._job = job
 
@@ -102,7 +101,7 @@ class Processes(Pool):
             self._pipes.append(mine)
             self._processes.append(process)
 
-    def start(self, lane: int, job: Job) -> None:
+    def start(self, lane: int, job: Any) -> None:
         """Send the job."""
         try:
             self._pipes[lane].send(job)

@@ -2,10 +2,10 @@
 """The reference for the other controllers: every timed target is met at its time.
 
 What is ahead is one row of waypoints in absolute time.  A new message replaces everything from its
-first waypoint on; until then the older waypoints stay, beginning with where the robot is told to
-be at that moment.  So the motion is continuous, except where the first new waypoint is past: then
-it goes on from where the new waypoints say that it should be.  The measurement counts once, at
-start.
+stamp on (from now on, where that is past); its first waypoint is reached from where the robot is
+told to be at that moment.  So the motion is continuous, except where the first new waypoint is
+past: then it goes on from where the new waypoints say that it should be.  The measurement counts
+once, at start.
 """
 from typing import Any
 
@@ -53,8 +53,11 @@ class IdealController(Controller):
                for one in in_order(plan, self._names).points]
         ahead: list[Waypoint] = []
         if new[0].time_ns > now_ns:
+            begin = max(start, now_ns)
             ahead = [self._at(now_ns)]
-            ahead += [one for one in self._rows if now_ns < one.time_ns < new[0].time_ns]
+            ahead += [one for one in self._rows if now_ns < one.time_ns < begin]
+            if begin > now_ns:
+                ahead.append(self._at(begin))
         self._rows, self._moves = ahead + new, True
         return Receipt()
 

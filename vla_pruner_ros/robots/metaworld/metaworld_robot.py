@@ -2,10 +2,13 @@
 """The Meta-World robot: a Sawyer arm in MuJoCo, stepped at 20 Hz.
 
 One ``apply`` is one control step of 50 ms: the same action for four Meta-World steps of 12.5 ms.
+``track`` goes by time instead, for controllers.
 This file knows no policy and no ROS.  An OpenGL context belongs to the thread that made
 it: call ``observe`` always from the same thread (the first call makes the context).
 """
 import atexit
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +16,20 @@ import numpy as np
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.robots import offscreen_rendering as graphics
+from vla_pruner_ros.robots.frozen_state import FrozenState, hand_state
 from vla_pruner_ros.robots.metaworld import metaworld_camera as geometry
+from vla_pruner_ros.robots.metaworld.hand_tracking import HandTracking
 from vla_pruner_ros.robots.metaworld.metaworld_camera import CAMERA
 from vla_pruner_ros.robots.metaworld.metaworld_expert import expert_substep, make_expert
+from vla_pruner_ros.robots.physics_clock import PhysicsClock
 from vla_pruner_ros.robots.robot_interface import (
     check_not_over,
     checked_action,
     checked_image_size,
     checked_seed,
+    checked_target,
+    GRIPPER_CLOSED,
+    GRIPPER_OPEN,
     Privileged,
     RobotObservation,
     StepResult,
@@ -47,6 +56,9 @@ class MetaworldRobot:
             the first ``observe``); the message says how to install it.
     """
 
+    #: The hand hangs on a soft weld: things in its way hold it back, and tilt it.
+    tracking_tolerance: tuple[float, ...] = (0.15, 0.15, 0.15, 3.2, 3.2, 3.2)
+
     def __init__(self, task: str, seed: int = 0, image_size: int = 224):
         self.task: Task = get_task(task)
         self.image_size = checked_image_size(image_size)
@@ -56,6 +68,9 @@ class MetaworldRobot:
         self._joint_addresses = [int(model.joint(name).qposadr[0]) for name in self.joint_names]
         self._renderer: Any = None
         self._camera: Any = None
+        self._frozen = FrozenState(model)  # what ``pictures`` shows
+        self._tracking = HandTracking(self.env)
+        self._clock = PhysicsClock(float(model.opt.timestep))
         self._expert: Any = None
         self.reset(seed)
 
@@ -84,6 +99,11 @@ class MetaworldRobot:
         """Hand orientation as a quaternion (4,) x, y, z, w."""
         return np.roll(self.env.data.body('hand').xquat, -1)
 
+    @property
+    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest hand position (3,) in metres that a target may have."""
+        return self._tracking.workspace
+
     def reset(self, seed: int) -> None:
         """Start an episode; the same seed gives the same episode.
 
@@ -97,6 +117,7 @@ class MetaworldRobot:
         mujoco.mj_forward(self.env.model, self.env.data)  # else objects are drawn where they were
         self.raw = self.env._get_obs()  # privileged state (39,), only for experts
         self.step_count = 0
+        self._clock.reset()
         self.success = False
         self._start_time = float(self.env.data.time)
 
@@ -130,6 +151,41 @@ class MetaworldRobot:
         """Count four substeps as one control step."""
         self.step_count += 1
         return StepResult(self.success, self.step_count, self.truncated)
+
+    def track(self, target: np.ndarray, opening: float, velocity: np.ndarray,
+              seconds: float) -> StepResult:
+        """Go to an absolute target (see ``Robot.track``)."""
+        import mujoco
+        place, opening, velocity = checked_target(target, opening, velocity, seconds)
+        check_not_over(self.truncated, self.step_count)
+        env = self.env
+        grip = GRIPPER_CLOSED + opening * (GRIPPER_OPEN - GRIPPER_CLOSED)
+        env.data.ctrl[:] = (grip, -grip)
+        for ahead in self._clock.due(seconds):
+            if self._clock.at_control_step(SUBSTEPS) and self._clock.steps:
+                self._judge(np.append(np.zeros(3), grip))
+            self._tracking.move(place, velocity, ahead, float(env.model.opt.timestep))
+            mujoco.mj_step(env.model, env.data)
+        self.step_count = self._clock.control_steps
+        return StepResult(self.success, self.step_count, self.truncated)
+
+    def hand_state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Position and velocity of the hand (see ``Robot.hand_state``)."""
+        model = self.env.model
+        return hand_state(model, self.env.data, ('body', model.body('hand').id),
+                          self._clock.owed)
+
+    def _judge(self, action: np.ndarray) -> None:
+        """What Meta-World does after each of its steps: correct sites, look, judge."""
+        import mujoco
+        env = self.env
+        for site in env._target_site_config:
+            env._set_pos_site(*site)
+        mujoco.mj_forward(env.model, env.data)
+        space = env.sawyer_observation_space
+        self.raw = np.clip(env._get_obs(), space.low, space.high)
+        _, info = env.evaluate_state(self.raw, action)
+        self.success = self.success or bool(info['success'] > 0.5)
 
     @property
     def truncated(self) -> bool:
@@ -168,10 +224,14 @@ class MetaworldRobot:
 
     def observe(self) -> RobotObservation:
         """Read the camera, the joints and the hand."""
+        return replace(self.sense(), images={CAMERA: self.render()})
+
+    def sense(self) -> RobotObservation:
+        """Read the joints and the hand."""
         env = self.env
         fingers = env.data.body('rightclaw').xpos - env.data.body('leftclaw').xpos
         return RobotObservation(
-            images={CAMERA: self.render()},
+            images={},
             ee_position=env.data.body('hand').xpos.copy(),
             gripper_opening=float(np.clip(np.linalg.norm(fingers) / 0.1, 0.0, 1.0)),
             joint_names=self.joint_names,
@@ -180,9 +240,17 @@ class MetaworldRobot:
 
     def render(self) -> np.ndarray:
         """Camera image (H, W, 3) uint8 RGB of this instant."""
+        return self._draw(self.env.data)
+
+    def pictures(self) -> Callable[[str], np.ndarray]:
+        """Camera -> its image of this instant (see ``Robot.pictures``)."""
+        state = self._frozen.keep(self.env.data)
+        return lambda camera: self._draw(self._frozen.shown(state))
+
+    def _draw(self, data: Any) -> np.ndarray:
         if self._renderer is None:
             self._open_renderer()
-        self._renderer.update_scene(self.env.data, self._camera)
+        self._renderer.update_scene(data, self._camera)
         return self._renderer.render()
 
     def project(self, points: np.ndarray, camera: str) -> np.ndarray:

@@ -24,11 +24,11 @@ class Cameras:
         self.model, self.data, self.image_size = model, data, image_size
         self._renderer: Any = None
 
-    def render(self, camera: str) -> np.ndarray:
-        """Picture (H, W, 3) uint8 RGB of this instant."""
+    def render(self, camera: str, data: Any = None) -> np.ndarray:
+        """Picture (H, W, 3) uint8 RGB of this instant, or of another state of the model."""
         if self._renderer is None:
             self._open()
-        self._renderer.update_scene(self.data, camera)
+        self._renderer.update_scene(self.data if data is None else data, camera)
         image: np.ndarray = self._renderer.render()
         return image
 

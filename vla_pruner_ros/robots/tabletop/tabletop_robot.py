@@ -6,6 +6,8 @@ joints follow it by position servos.  This file knows no policy and no ROS.  An 
 belongs to the thread that made it: call ``observe`` always from the same thread (the first call
 makes the context).
 """
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,15 @@ import numpy as np
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
 from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.robots import offscreen_rendering as graphics
+from vla_pruner_ros.robots.frozen_state import FrozenState, hand_state
+from vla_pruner_ros.robots.physics_clock import PhysicsClock
 from vla_pruner_ros.robots.robot_interface import (
     ACTION_SCALE,
     check_not_over,
     checked_action,
     checked_image_size,
     checked_seed,
+    checked_target,
     Privileged,
     RobotObservation,
     StepResult,
@@ -32,14 +37,13 @@ from vla_pruner_ros.robots.tabletop.scene_mjcf import (
     SLOTS,
     TIMESTEP,
 )
+from vla_pruner_ros.robots.tabletop.servo_tracking import FINGER_STEP, MAX_LEAD, ServoTracking
 from vla_pruner_ros.robots.tabletop.success_rules import HELD_DISTANCE, HELD_OPENING, Judge
 from vla_pruner_ros.robots.tabletop.tabletop_cameras import CAMERAS, Cameras
 from vla_pruner_ros.robots.tabletop.tabletop_expert import expert_action
 from vla_pruner_ros.robots.tabletop.tabletop_objects import LAMP, RGB, touch_points, WALL_HALF_SIZE
 from vla_pruner_ros.robots.tasks import CONTROL_DT, get_task, Task
 
-MAX_LEAD = 0.045  # metres per axis that the target may be ahead of the hand
-FINGER_STEP = 0.01  # metres each finger's target moves per control step at most
 SLICES = 10  # pieces of a control step between which targets, slides and touches are renewed
 PHYSICS_STEPS = int(round(CONTROL_DT / TIMESTEP / SLICES))
 FAMILIES = {'pick-colour': 'pick', 'place-bowl': 'place'}  # all others: 'touch'
@@ -60,6 +64,7 @@ class TabletopRobot:
     """
 
     cameras = CAMERAS
+    tracking_tolerance: tuple[float, ...] = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2)
     joint_names = arm.JOINTS + arm.FINGERS
 
     def __init__(self, task: str, seed: int = 0, image_size: int = 224):
@@ -76,6 +81,8 @@ class TabletopRobot:
         self._tip = self.model.site('tip').id
         self._hand = self.model.body('hand').id
         self._cameras = Cameras(self.model, self.data, self.image_size)
+        self._frozen = FrozenState(self.model)  # what ``pictures`` shows
+        self._clock = PhysicsClock(TIMESTEP)
         self.reset(seed)
 
     @property
@@ -114,6 +121,11 @@ class TabletopRobot:
         """Distance of the fingers as a share of 0.1 m."""
         return float(np.clip((self.data.qpos[5] + self.data.qpos[6]) / 0.1, 0.0, 1.0))
 
+    @property
+    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest hand position (3,) in metres that a target may have."""
+        return arm.WORKSPACE_LOW, arm.WORKSPACE_HIGH
+
     def reset(self, seed: int) -> None:
         """Start an episode; the same seed gives the same episode.
 
@@ -124,10 +136,12 @@ class TabletopRobot:
         self.episode = draw_episode(self.task.name, self.seed)
         self.judge = Judge(self.task.name, self.episode)
         self.step_count = 0
+        self._clock.reset()
         self._mujoco.mj_resetData(self.model, self.data)
         self._place_objects()
         self._target = self.episode.hand.copy()
         self._fingers = arm.FINGER_TRAVEL
+        self._tracking = ServoTracking(self._target, self._fingers)
         joints = arm.inverse(self._target)
         self.data.qpos[:7] = np.append(joints, [self._fingers] * 2)
         self.data.ctrl[:] = self.data.qpos[:7]
@@ -197,6 +211,35 @@ class TabletopRobot:
             self._mujoco.mj_step(self.model, self.data, PHYSICS_STEPS)
             self._touch()
 
+    def track(self, target: np.ndarray, opening: float, velocity: np.ndarray,
+              seconds: float) -> StepResult:
+        """Go to an absolute target (see ``Robot.track``)."""
+        place, opening, velocity = checked_target(target, opening, velocity, seconds)
+        check_not_over(self.truncated or self.step_count >= self.task.step_limit, self.step_count)
+        clock, tracking = self._clock, self._tracking
+        tracking.aim(self.position, place, velocity, opening, seconds)
+        for ahead in clock.due(seconds):
+            if clock.at_control_step(SLICES):
+                self._between(clock)
+            self.data.ctrl[:] = tracking.command(ahead)
+            self._mujoco.mj_step(self.model, self.data)
+        return StepResult(self.success, self.step_count, self.truncated)
+
+    def _between(self, clock: PhysicsClock) -> None:
+        """What ``apply`` does between its slices and control steps."""
+        if clock.steps:
+            self._touch()
+        if clock.steps and clock.at_control_step():
+            self.step_count = clock.control_steps
+            self._mujoco.mj_forward(self.model, self.data)
+            self.judge.finish_control_step(self.position, self.opening, self.objects,
+                                           self._resting)
+        self._slide_objects(clock.steps / clock.per_control_step + 1 / SLICES)
+
+    def hand_state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Position and velocity of the hand (see ``Robot.hand_state``)."""
+        return hand_state(self.model, self.data, ('site', self._tip), self._clock.owed)
+
     def _slide_objects(self, steps: float) -> None:
         for slide in self.episode.slides:
             start = self.episode.items[slide.item].position
@@ -260,8 +303,18 @@ class TabletopRobot:
 
     def observe(self) -> RobotObservation:
         """Read the cameras, the joints and the hand."""
+        return replace(self.sense(),
+                       images={camera: self._cameras.render(camera) for camera in CAMERAS})
+
+    def pictures(self) -> Callable[[str], np.ndarray]:
+        """Camera -> its image of this instant (see ``Robot.pictures``)."""
+        state = self._frozen.keep(self.data)
+        return lambda camera: self._cameras.render(camera, self._frozen.shown(state))
+
+    def sense(self) -> RobotObservation:
+        """Read the joints and the hand."""
         return RobotObservation(
-            images={camera: self._cameras.render(camera) for camera in CAMERAS},
+            images={},
             ee_position=self.position,
             gripper_opening=self.opening,
             joint_names=self.joint_names,

@@ -223,11 +223,11 @@ class MotionQueue:
         return TimedPath.through(self.space, times, np.vstack([first, moving]), slope), begin
 
     def _observed(self, observation: Observation, begin_ns: int) -> np.ndarray | None:
-        """Where the robot was when the observation was made; by the plan if it does not say."""
+        """Where the robot was sent when the observation was made; where it was, if elsewhere."""
         if not isinstance(self.space, PoseSpace):
             return joint_start(self.spec, observation)
         if observation.pose is not None:
-            return np.concatenate(observation.pose)
+            return self._sent.meant(np.concatenate(observation.pose), begin_ns)
         return None if self._sent.path is None else self._sent.path.at(begin_ns)[0]
 
     def _joined(self, old: Wanted, wanted: TimedPath, now_ns: int) -> Wanted:

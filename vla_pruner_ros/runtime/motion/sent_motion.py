@@ -87,12 +87,28 @@ class SentMotion:
         if measured is None:
             return Start(point, speed, False)
         # The measurement is old by now: it is held against what was commanded then.
-        then, rate = self._when(measured, now_ns)
-        apart = np.abs(self._space.minus(measured.point, then))
-        rate = np.maximum(np.abs(rate), np.abs(speed))
-        if (apart <= self._tolerance + TRACKING_LAG * rate).all():
+        if self._agrees(measured.point, self._when(measured, now_ns), speed):
             return Start(point, speed, False)
         return Start(measured.point, still, True)
+
+    def meant(self, point: np.ndarray, time_ns: int) -> np.ndarray:
+        """Where the robot was sent when it was measured at ``point``; that, if it was not there.
+
+        Differences that a policy wants count from here: counted from the measurement, whatever
+        keeps a robot behind its targets (weight, friction, its lag) is lost with every chunk.
+        """
+        if self.path is None or not self._agrees(
+                point, self._at(time_ns), np.zeros(self._space.size)):
+            return point
+        return self._at(time_ns)[0]
+
+    def _agrees(self, point: np.ndarray, sent: tuple[np.ndarray, np.ndarray],
+                speed: np.ndarray) -> bool:
+        """Whether a robot is where it was ``sent`` (place, rate) then, give or take its lag."""
+        then, rate = sent
+        apart = np.abs(self._space.minus(point, then))
+        most = np.maximum(np.abs(rate), np.abs(speed))
+        return bool((apart <= self._tolerance + TRACKING_LAG * most).all())
 
     def by_now(self, measured: Measured, now_ns: int) -> np.ndarray:
         """Where a measurement says the robot is by now: it went on with its plan meanwhile."""

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs episodes in which the world goes on while the model thinks.
+
+The node's own ``PolicyRunner`` decides what is sent; the model is really run, and the time that
+it takes is drawn (``model_delays``), so a row depends on its job only.
+"""
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vla_pruner_ros.core.backend_interface import Backend, Prediction
+from vla_pruner_ros.core.control_step import PolicyEngine
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_table import Parameters
+from vla_pruner_ros.core.token_selector import TokenSelector
+from vla_pruner_ros.core.types import Observation, StepStats
+from vla_pruner_ros.evaluation.environments.simulated_robot import Simulation
+from vla_pruner_ros.evaluation.real_time.driven_robot import CYCLE_NS, DrivenRobot
+from vla_pruner_ros.evaluation.real_time.model_delays import DelayDraws, MS
+from vla_pruner_ros.evaluation.real_time.motion_row import lock_step_row, motion_row
+from vla_pruner_ros.evaluation.real_time.naive_publisher import NaivePublisher
+from vla_pruner_ros.evaluation.real_time.real_time_plan import LOCK_STEP, NAIVE, RealTimeJob
+from vla_pruner_ros.robots.camera_topics import camera_topics, MAX_SKEW
+from vla_pruner_ros.robots.robot_for_task import make_robot
+from vla_pruner_ros.robots.robot_interface import Robot
+from vla_pruner_ros.runtime.policy_runner import PolicyRunner
+from vla_pruner_ros.runtime.timed_targets import CommandBuilder
+
+MOST_ROBOTS = 10
+
+
+@dataclass(frozen=True)
+class RealTimeSetup:
+    """What a worker process starts from.
+
+    Attributes:
+        parameters: policy, device and all that the settings share.
+        camera_hz: pictures per second.
+        curves_of: seed whose motions are kept whole, for pictures.
+    """
+
+    parameters: Parameters
+    camera_hz: float = 20.0
+    curves_of: int = -1
+
+
+class DelayedBackend(Backend):
+    """A policy whose answers take virtual time; the world goes on meanwhile."""
+
+    def __init__(self, backend: Backend):
+        self.spec = backend.spec
+        self.wait: Callable[[], None] = lambda: None  # lets the time of one answer pass
+        self._backend = backend
+
+    def predict_action_chunk(self, observation: Observation,
+                             selector: TokenSelector) -> Prediction:
+        """Let the time of an answer pass, then answer."""
+        self.wait()
+        return self._backend.predict_action_chunk(observation, selector)
+
+    def example_observation(self) -> Observation:
+        """As of the policy."""
+        return self._backend.example_observation()
+
+    def reset(self) -> None:
+        """Forget per-episode state."""
+        self._backend.reset()
+
+    def close(self) -> None:
+        """Free the policy."""
+        self._backend.close()
+
+
+class RealTimeWorker:
+    """One loaded policy and the simulated robots.
+
+    Args:
+        setup: which ones.
+
+    Raises:
+        ConfigError: they cannot be loaded, or do not fit each other.
+    """
+
+    def __init__(self, setup: RealTimeSetup):
+        from vla_pruner_ros.backends import load_backend
+        self._setup = setup
+        backend = load_backend(setup.parameters)
+        if backend.spec.action_kind != 'ee_delta':
+            raise ConfigError(f'policy {backend.spec.name!r} gives {backend.spec.action_kind} '
+                              'actions; the simulated robots accept ee_delta')
+        self._backend = DelayedBackend(backend)
+        cameras = [one.role for one in backend.spec.cameras]
+        self._parameters = setup.parameters.changed({
+            'gripper_open': 1.0, 'gripper_closed': 0.0, 'camera_topics': camera_topics(cameras),
+            **({'max_skew': MAX_SKEW} if len(cameras) > 1 else {})})
+        self._robots: dict[str, Robot] = {}
+        PolicyEngine(self._backend, self._parameters).warm_up()
+
+    def run(self, job: RealTimeJob) -> dict[str, Any]:
+        """Run one episode; the answer is a row of the journal."""
+        robot = self._robot(job)
+        self._backend.reset()
+        parameters = job.setting.apply(self._parameters.changed(
+            {'seed': job.seed, 'instruction': robot.instruction,
+             # What the robot itself clips in lock step: whoever sends targets must know it.
+             'position_low': robot.workspace[0].tolist(),
+             'position_high': robot.workspace[1].tolist(),
+             'tracking_tolerance': list(robot.tracking_tolerance)}))
+        if job.setting.way == LOCK_STEP:
+            return lock_step_row(job, robot, self._lock_step(job, robot, parameters))
+        draws = DelayDraws(job.setting.delay, job.seed)
+        if job.setting.way == NAIVE:
+            return self._naive(job, robot, parameters, draws)
+        return self._joined(job, robot, parameters, draws)
+
+    def _joined(self, job: RealTimeJob, robot: Robot, parameters: Parameters,
+                draws: DelayDraws) -> dict[str, Any]:
+        self._backend.wait = lambda: None
+        runner = PolicyRunner(self._backend, parameters)
+        runner.expect_delay(job.setting.delay.mean_ms * MS)  # the node measures it at its start
+        world = DrivenRobot(robot, runner.cache, job.setting.controller, self._setup.camera_hz)
+        if job.setting.controller == 'servo':
+            world.twist = lambda now, period: runner.motion.velocity(now, period,
+                                                                     runner.measured(now))
+        steps = self._drive(world, runner, draws, lambda: runner.motion.coverage_ns or 0)
+        facts = runner.diagnostics()
+        return motion_row(job, robot, world, steps, {
+            'timing': facts['timing'], 'delay_ms': facts['delay_ms'],
+            'restarts': facts['motion_restarts'], 'drops': facts['drops']},
+            job.seed == self._setup.curves_of)
+
+    def _naive(self, job: RealTimeJob, robot: Robot, parameters: Parameters,
+               draws: DelayDraws) -> dict[str, Any]:
+        if job.setting.controller == 'servo':
+            raise ConfigError('naive publishing sends trajectories; servo takes velocities')
+        runner = NaivePublisher(self._backend, parameters)
+        world = DrivenRobot(robot, runner.cache, job.setting.controller, self._setup.camera_hz)
+        steps = self._drive(world, runner, draws, lambda: runner.coverage_ns or 0)
+        return motion_row(job, robot, world, steps, {}, job.seed == self._setup.curves_of)
+
+    def _drive(self, world: DrivenRobot, runner: Any, draws: DelayDraws,
+               coverage: Any) -> list[StepStats]:
+        """The node's loop: whenever there is news, one tick."""
+        steps: list[StepStats] = []
+        self._backend.wait = lambda: world.advance(draws.next_ns())
+        while not world.over:
+            tick = runner.tick(world.now_ns, lambda: world.now_ns)
+            if tick.stats is not None:
+                steps.append(tick.stats)
+            if tick.command is not None:
+                runner.sent(tick, world.now_ns)
+                world.send(tick.command, coverage())
+            world.advance(CYCLE_NS)
+        return steps
+
+    def _lock_step(self, job: RealTimeJob, robot: Robot,
+                   parameters: Parameters) -> list[StepStats]:
+        """The same episode with a world that waits."""
+        self._backend.wait = lambda: None
+        environment = Simulation(self._backend.spec, make=lambda *_: robot)
+        environment.start(job.task, job.seed)
+        engine = PolicyEngine(self._backend, parameters)
+        builder = CommandBuilder(self._backend.spec, parameters)
+        steps: list[StepStats] = []
+        while not environment.done:
+            observation = environment.observe()
+            chunk, stats = engine.step(observation)
+            steps.append(stats)
+            for row in environment.rows(chunk, builder.build(chunk, observation),
+                                        parameters.execution_horizon):
+                environment.execute(row)
+                if environment.done:
+                    break
+        return steps
+
+    def _robot(self, job: RealTimeJob) -> Robot:
+        """The robot of a task, its episode begun; they are kept, because building one is slow."""
+        robot = self._robots.pop(job.task, None)
+        if robot is None:
+            robot = make_robot(job.task, job.seed, self._backend.spec.cameras[0].height)
+        self._robots[job.task] = robot
+        while len(self._robots) > MOST_ROBOTS:
+            self._robots.pop(next(iter(self._robots))).close()
+        robot.reset(job.seed)
+        return robot
+
+    def close(self) -> None:
+        """Free simulators and policy."""
+        while self._robots:
+            self._robots.popitem()[1].close()
+        self._backend.close()
