@@ -35,7 +35,7 @@ PARAMETER_ARGUMENTS = {
     'instruction_topic': 'std_msgs/String topic.',
     'instruction': 'Instruction used until one arrives on the topic.',
     'joint_names': 'List of joint names of published joint chunks, in brackets.',
-    'base_frame': 'frame_id of published chunks.',
+    'base_frame': 'Frame of published chunks, and of the poses that are used.',
     'dry_run': 'true: publish on ~/dry_run/* only.',
     'autostart': 'false: wait for ros2 lifecycle set.',
     'lock_step': 'true: for simulators that wait for the policy.',

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from vla_pruner_ros.core import registries
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.whole_number import whole_number
 
 LEVELS = ('basic', 'expert')
 GROUPS = ('model', 'pruning', 'reuse', 'inputs', 'outputs', 'safety', 'runtime')
@@ -286,8 +287,7 @@ class Parameters:
             raise ConfigError(f'gripper_open and gripper_closed are both {self.gripper_open}')
         if self.action_layers != 'latter_half':
             head, _, number = self.action_layers.partition(':')
-            # isdigit alone accepts characters that int does not, and lengths that it refuses.
-            if head != 'layer' or not (number.isascii() and number.isdigit()) or len(number) > 4:
+            if head != 'layer' or whole_number(number) is None:
                 raise ConfigError(f'action_layers is {self.action_layers!r}; accepted: '
                                   "'latter_half' or 'layer:N'")
 

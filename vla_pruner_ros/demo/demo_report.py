@@ -9,6 +9,7 @@ import statistics
 from typing import Any
 
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.whole_number import whole_number
 from vla_pruner_ros.runtime import terminal_tables
 
 STAGES = ('preprocess', 'vision', 'decoder', 'select', 'head', 'total')
@@ -36,11 +37,12 @@ def parse_blocks(text: str) -> tuple[Block, ...]:
     blocks = []
     for entry in text.split(','):
         head, plus, tail = entry.strip().partition('+')
-        if (head != 'all' and not (head.isdigit() and 0 < int(head) <= 4096)) or (
+        budget = 0 if head == 'all' else whole_number(head)
+        if (head != 'all' and not (budget and budget <= 4096)) or (
                 plus and tail != 'reuse'):
             raise ConfigError(f"budget {entry.strip()!r}; accepted: 'all' or 1 to 4096 tokens, "
                               "each with or without '+reuse', for example all,98,49+reuse")
-        blocks.append(Block(0 if head == 'all' else int(head), bool(plus)))
+        blocks.append(Block(budget or 0, bool(plus)))
     return tuple(blocks)
 
 

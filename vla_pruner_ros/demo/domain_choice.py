@@ -11,6 +11,7 @@ import struct
 import sys
 
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.whole_number import whole_number
 
 HIGHEST = 232  # what the port numbers of DDS allow
 FREE = range(1, 102)  # above, ports may be taken by any connection of the machine
@@ -30,9 +31,10 @@ def domain_of(option: int | None, environ: Mapping[str, str]) -> int | None:
         name, text = 'ROS_DOMAIN_ID', environ.get('ROS_DOMAIN_ID', '').strip()
     if not text:
         return None
-    if not (text.isdecimal() and int(text) <= HIGHEST):
+    number = whole_number(text)
+    if number is None or number > HIGHEST:
         raise ConfigError(f'{name} is {text}; accepted: 0 to {HIGHEST}')
-    return int(text)
+    return number
 
 
 @contextmanager

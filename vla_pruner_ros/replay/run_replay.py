@@ -17,6 +17,7 @@ import numpy as np
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters, PRUNERS
 from vla_pruner_ros.core.types import PolicySpec
+from vla_pruner_ros.core.whole_number import whole_number
 from vla_pruner_ros.replay.attention_probe import action_attention
 from vla_pruner_ros.replay.bag_clock import choose_clock
 from vla_pruner_ros.replay.bag_reader import Bag
@@ -115,14 +116,15 @@ def plan(parameters: Parameters, spec: PolicySpec, budgets: str,
             raise ConfigError(f'--pruners has {name!r}; accepted: {", ".join(PRUNERS)}')
     tail = ' +reuse' if parameters.reuse else ''
     for text in (one.strip() for one in budgets.split(',')):
-        if text != 'all' and not (text.isdigit() and int(text) > 0):
+        budget = whole_number(text)
+        if text != 'all' and not budget:
             raise ConfigError(f"--budgets has {text!r}; accepted: 'all' or whole numbers from 1")
-        whole = text == 'all' or int(text) >= spec.tokens_per_image
+        whole = not budget or budget >= spec.tokens_per_image
         if whole and parameters.reuse:
             runs.append(('all +reuse', parameters.changed({'pruner': 'none', 'token_budget': 0})))
         elif not whole:
             runs += [(f'{name} {text}{tail}',
-                      parameters.changed({'pruner': name, 'token_budget': int(text)}))
+                      parameters.changed({'pruner': name, 'token_budget': budget}))
                      for name in names if name != 'none']
     return runs
 

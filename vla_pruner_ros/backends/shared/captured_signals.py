@@ -10,6 +10,7 @@ from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.core.errors import BackendError
 from vla_pruner_ros.core.pruners.interface import Feedback, Signals
 from vla_pruner_ros.core.token_selector import TokenSelector
+from vla_pruner_ros.core.whole_number import whole_number
 
 
 def check_cut(selector: TokenSelector, layers: int) -> int | None:
@@ -101,13 +102,14 @@ class ActionAttention:
             return range(0)
         if asked == 'latter_half':
             return range(layers // 2, layers)
-        head, _, number = asked.partition(':')
-        if head != 'layer' or not number.isdigit():
+        head, _, text = asked.partition(':')
+        number = whole_number(text)
+        if head != 'layer' or number is None:
             raise BackendError(f"action rows {asked!r} are not 'latter_half' or 'layer:N'")
-        if int(number) >= layers:
+        if number >= layers:
             raise BackendError(f'action attention was asked at layer {number}, the decoder has '
                                f'layers 0..{layers - 1}')
-        return range(int(number), int(number) + 1)
+        return range(number, number + 1)
 
     def add(self, attention: Tensor, full: bool) -> None:
         """Add (1, H, R, C) rows; ``full`` when all visual tokens are visible in that layer."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.whole_number import whole_number
 
 MS = 10**6
 RANDOM = '~'
@@ -42,11 +43,11 @@ def parse_delay(text: str) -> Delay:
         ConfigError: another form, or too long.
     """
     word = text.strip()
-    number = word.removesuffix(RANDOM)
-    if not (number.isascii() and number.isdigit()) or int(number) > MOST:
+    number = whole_number(word.removesuffix(RANDOM))
+    if number is None or number > MOST:
         raise ConfigError(f'delay is {text!r}; accepted: milliseconds from 0 to {MOST}, with '
                           f'{RANDOM!r} behind them for random ones around it')
-    return Delay(int(number), word.endswith(RANDOM))
+    return Delay(number, word.endswith(RANDOM))
 
 
 class DelayDraws:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vla_pruner_ros.core.errors import BackendError, ConfigError, MissingDependencyError
 from vla_pruner_ros.core.install_hints import how_to_install
+from vla_pruner_ros.core.whole_number import whole_number
 from vla_pruner_ros.evaluation.environments.environment_interface import find
 from vla_pruner_ros.evaluation.plan.episode_plan import Job
 from vla_pruner_ros.evaluation.running.process_pools import Pool, restore, Row, WORKER
@@ -93,8 +94,9 @@ def knock(address: str) -> None:
         OSError: nobody does.
     """
     host, _, port = address.rpartition('://')[2].rpartition(':')
-    if port.isdigit():
-        socket.create_connection((host.strip('[]'), int(port)), CONNECT_TIMEOUT).close()
+    number = whole_number(port)
+    if number is not None:
+        socket.create_connection((host.strip('[]'), number), CONNECT_TIMEOUT).close()
 
 
 class Actor:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.whole_number import whole_number
 from vla_pruner_ros.evaluation.plan.episode_plan import FIRST_SEED
 
 SETTLE_STEPS = 10  # control steps without a policy, while objects fall into place
@@ -42,10 +43,11 @@ def parse_task(name: str) -> tuple[str, int]:
     if suite not in SUITES:
         raise ConfigError(f'unknown LIBERO task {name!r}; accepted: SUITE or SUITE/INDEX with the '
                           f'suites {", ".join(SUITES)}')
-    if not slash or not index.isdecimal() or int(index) >= SUITES[suite].tasks:
+    number = whole_number(index)
+    if number is None or number >= SUITES[suite].tasks:
         raise ConfigError(f'unknown LIBERO task {name!r}; accepted: {suite}/0 to '
                           f'{suite}/{SUITES[suite].tasks - 1}, or {suite} for all of them')
-    return suite, int(index)
+    return suite, number
 
 
 def expand(names: Sequence[str]) -> tuple[str, ...]:
