@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_pruner_ros.evaluation.plan import episode_plan
-from vla_pruner_ros.evaluation.real_time.real_time_plan import CONTROLLERS, WAYS
+from vla_pruner_ros.evaluation.real_time.real_time_plan import WAYS
 from vla_pruner_ros.evaluation.real_time.run_real_time import OUT, run_real_time
+from vla_pruner_ros.robots.controlled_robot import CONTROLLERS
 
 DESCRIPTION = """How the robot moves, and what it still solves, while the model takes time.
 

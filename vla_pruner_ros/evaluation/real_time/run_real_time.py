@@ -19,7 +19,6 @@ from vla_pruner_ros.evaluation.plan.requested_work import checkpoint_digest, wor
 from vla_pruner_ros.evaluation.real_time import real_time_report as reports
 from vla_pruner_ros.evaluation.real_time.model_delays import parse_delay
 from vla_pruner_ros.evaluation.real_time.real_time_plan import (
-    check_controller,
     check_way,
     LOCK_STEP,
     NAIVE,
@@ -31,6 +30,7 @@ from vla_pruner_ros.evaluation.running import episode_scheduler as scheduler
 from vla_pruner_ros.evaluation.running.episode_journal import Journal
 from vla_pruner_ros.evaluation.running.process_pools import Inline, MOST_JOBS, Pool, Processes
 from vla_pruner_ros.evaluation.running.time_estimate import Meter
+from vla_pruner_ros.robots.controlled_robot import check_controller
 from vla_pruner_ros.robots.tasks import get_task
 from vla_pruner_ros.runtime.headless_pyplot import pyplot
 from vla_pruner_ros.runtime.parameter_files import load_parameters
