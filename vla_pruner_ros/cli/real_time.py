@@ -25,8 +25,8 @@ def arguments() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('--checkpoint', default='', metavar='POLICY', help='policy to evaluate')
     add('--tasks', help='comma-separated; default: all that the policy was trained on')
-    add('--ways', default='lock_step,naive,replace,linear,ensemble', help='ways to publish: '
-        f'{", ".join(WAYS)}; default %(default)s')
+    add('--ways', default='lock_step,naive,replace,linear,ensemble', help='ways to publish, '
+        f'WAY[/NAME=VALUE...]: {", ".join(WAYS)}; default %(default)s')
     add('--delays', default='0,50,100,200,400,100~', help='milliseconds that the model takes, '
         "'100~' = random around it; default %(default)s")
     add('--controllers', default='jtc', help='what stands before the robot: '

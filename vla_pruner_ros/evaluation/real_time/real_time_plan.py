@@ -10,6 +10,8 @@ import hashlib
 import json
 from typing import Any
 
+import yaml
+
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation.plan import episode_plan
@@ -127,12 +129,19 @@ class RealTimePlan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def check_way(way: str) -> str:
-    """A way of publishing by its name.
+def parse_way(text: str, base: Parameters) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """A way of publishing, ``WAY[/NAME=VALUE...]``, as its name and changed parameters.
 
     Raises:
-        ConfigError: there is no such way.
+        ConfigError: there is no such way or parameter, or the value is refused.
     """
+    way, *changes = text.strip().split('/')
     if way not in WAYS:
         raise ConfigError(f'way is {way!r}; accepted: {", ".join(WAYS)}')
-    return way
+    found: list[tuple[str, Any]] = []
+    for change in changes:
+        name, _, value = change.partition('=')
+        kept = isinstance(getattr(base, name, None), str)
+        checked = base.changed({name: value if kept else yaml.safe_load(value)})
+        found.append((name, getattr(checked, name)))  # through the table: 1 and 1.0 are one label
+    return way, tuple(sorted(found))

@@ -19,9 +19,9 @@ from vla_pruner_ros.evaluation.plan.requested_work import checkpoint_digest, wor
 from vla_pruner_ros.evaluation.real_time import real_time_report as reports
 from vla_pruner_ros.evaluation.real_time.model_delays import parse_delay
 from vla_pruner_ros.evaluation.real_time.real_time_plan import (
-    check_way,
     LOCK_STEP,
     NAIVE,
+    parse_way,
     RealTimePlan,
     Setting,
 )
@@ -84,29 +84,30 @@ def make_plan(options: argparse.Namespace) -> RealTimePlan:
         get_task(task)
     seeds = episode_plan.seeds(options.episodes, episode_plan.FIRST_SEED
                                if options.first_seed is None else options.first_seed)
-    return RealTimePlan(tasks, seeds, settings_of(options, outline), parameters,
+    return RealTimePlan(tasks, seeds, settings_of(options, outline, parameters), parameters,
                         checkpoint_digest(parameters), options.camera_hz)
 
 
-def settings_of(options: argparse.Namespace, outline: PolicyOutline) -> tuple[Setting, ...]:
+def settings_of(options: argparse.Namespace, outline: PolicyOutline,
+                base: Parameters) -> tuple[Setting, ...]:
     """Everything that is crossed; lock step has neither delay nor controller.
 
     Raises:
         ConfigError: an unknown word.
     """
-    ways = [check_way(one) for one in words(options.ways)]
+    ways = [parse_way(one, base) for one in words(options.ways)]
     delays = [parse_delay(one) for one in words(options.delays)]
     controllers = [check_controller(one) for one in words(options.controllers)]
     budgets = [parse_budget(one, outline.tokens_per_image) for one in words(options.budgets)]
     reuses = {'off': (False,), 'on': (True,), 'both': (False, True)}[options.reuse]
     found: dict[Setting, None] = {}
     for tokens, reuse in product(budgets, reuses):
-        if LOCK_STEP in ways:
-            found[Setting(LOCK_STEP, tokens=tokens, reuse=reuse)] = None
-        for delay, controller, way in product(delays, controllers, ways):
-            if way == LOCK_STEP or (way == NAIVE and controller == 'servo'):
-                continue
-            found[Setting(way, delay, tokens, reuse, controller)] = None
+        for way, changes in ways:
+            if way == LOCK_STEP:
+                found[Setting(way, tokens=tokens, reuse=reuse, changes=changes)] = None
+        for delay, controller, (way, changes) in product(delays, controllers, ways):
+            if way != LOCK_STEP and (way, controller) != (NAIVE, 'servo'):
+                found[Setting(way, delay, tokens, reuse, controller, changes)] = None
     return tuple(found)
 
 
