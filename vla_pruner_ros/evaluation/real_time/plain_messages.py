@@ -23,9 +23,9 @@ def time(span_ns: int) -> SimpleNamespace:
     return SimpleNamespace(sec=span_ns // SECOND, nanosec=span_ns % SECOND)
 
 
-def header(stamp_ns: int) -> SimpleNamespace:
+def header(stamp_ns: int, frame: str = BASE_FRAME) -> SimpleNamespace:
     """std_msgs/Header."""
-    return SimpleNamespace(stamp=time(stamp_ns), frame_id=BASE_FRAME)
+    return SimpleNamespace(stamp=time(stamp_ns), frame_id=frame)
 
 
 def vector(values: Numbers) -> SimpleNamespace:
@@ -105,4 +105,5 @@ def gripper_message(command: Command) -> Any:
     points = [SimpleNamespace(time_from_start=time(int(when) - command.stamp_ns),
                               positions=[float(value)])
               for value, when in zip(command.gripper, command.times_ns)]
-    return SimpleNamespace(header=header(command.stamp_ns), joint_names=[GRIPPER], points=points)
+    return SimpleNamespace(header=header(command.stamp_ns, ''), joint_names=[GRIPPER],
+                           points=points)

@@ -50,6 +50,8 @@ def run_real_time(options: argparse.Namespace) -> int:
     """
     if not 1 <= options.jobs <= MOST_JOBS:
         raise ConfigError(f'--jobs is {options.jobs}; accepted: 1 to {MOST_JOBS}')
+    if not 1.0 <= options.camera_hz <= 250.0:
+        raise ConfigError(f'--camera-hz is {options.camera_hz:g}; accepted: 1 to 250')
     plan = make_plan(options)
     if not options.no_plots:
         pyplot('or leave them out with --no-plots')  # better refused now than after hours
