@@ -32,6 +32,8 @@ ROBOT = {
     'seed': ('900000', int, 'Placement of the objects in the first episode.'),
     'lock_step': ('true', bool, 'true: physics waits for the policy; false: it follows the wall '
                                 'clock.'),
+    'controller': ('ideal', str, 'What stands before the robot in real time: ideal, jtc, '
+                                 'jtc_desired, jtc_splicing or servo.'),
     'viewer': ('false', bool, 'true: show the simulator in a window.'),
     'auto_reset': ('true', bool, 'true: begin the next episode when one is over.'),
 }

@@ -65,12 +65,22 @@ class FakeRobot:
         return not self.success and self.step_count >= self.task.step_limit
 
     def reset(self, seed: int) -> None:
-        self.seed, self.x, self.step_count = seed, 0.0, 0
+        self.seed, self.x, self.step_count, self.time = seed, 0.0, 0, 0.0
 
     def apply(self, action: np.ndarray) -> StepResult:
         self.x += 0.04 * float(np.clip(action[0], -1, 1))
         self.step_count += 1
         return StepResult(self.success, self.step_count, self.truncated)
+
+    def track(self, target: np.ndarray, opening: float, velocity: np.ndarray,
+              seconds: float) -> StepResult:
+        self.x = float(target[0])
+        self.time += seconds
+        self.step_count = int(self.time / 0.05 + 1e-6)
+        return StepResult(self.success, self.step_count, self.truncated)
+
+    def hand_state(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.position, np.zeros(3)
 
     def observe(self) -> RobotObservation:
         values = dict.fromkeys(self.cameras, self.FRONT - self.seed % 20)

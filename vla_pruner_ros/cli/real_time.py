@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_pruner_ros.evaluation.plan import episode_plan
-from vla_pruner_ros.evaluation.real_time.real_time_plan import CONTROLLERS, WAYS
+from vla_pruner_ros.evaluation.real_time.real_time_plan import WAYS
 from vla_pruner_ros.evaluation.real_time.run_real_time import OUT, run_real_time
+from vla_pruner_ros.robots.controlled_robot import CONTROLLERS
 
 DESCRIPTION = """How the robot moves, and what it still solves, while the model takes time.
 
@@ -24,8 +25,8 @@ def arguments() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('--checkpoint', default='', metavar='POLICY', help='policy to evaluate')
     add('--tasks', help='comma-separated; default: all that the policy was trained on')
-    add('--ways', default='lock_step,naive,replace,linear,ensemble', help='ways to publish: '
-        f'{", ".join(WAYS)}; default %(default)s')
+    add('--ways', default='lock_step,naive,replace,linear,ensemble', help='ways to publish, '
+        f'WAY[/NAME=VALUE...]: {", ".join(WAYS)}; default %(default)s')
     add('--delays', default='0,50,100,200,400,100~', help='milliseconds that the model takes, '
         "'100~' = random around it; default %(default)s")
     add('--controllers', default='jtc', help='what stands before the robot: '

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chunks of poses -> what the simulated robot executes; no publishing, no physics.
+"""Chunks of poses -> what the simulated robot executes in lock step; no publishing, no physics.
 
 Point 0 of an end-effector chunk is the pose at the observation, the following points are targets,
 one per control step; the robot executes the DIFFERENCES between consecutive points.  So a chunk
@@ -134,54 +134,3 @@ def actions(poses: Track, gripper: Track | None, count: int) -> np.ndarray:
                                            f'{steps + 1} poses')
         openings = np.broadcast_to(gripper.values, steps + 1)
     return control_steps(poses.values, openings)[:count]
-
-
-class Timeline:
-    """What to do when, made of the chunks that arrived: for a robot that does not wait.
-
-    A new chunk replaces the old ones from its first point on; the time before is still covered by
-    them, because a policy leaves away the points that were past when it answered.
-    """
-
-    def __init__(self) -> None:
-        """Start with nothing to do."""
-        self._segments: list[tuple[int, int, np.ndarray]] = []  # start, end, metres
-        self._gripper: Track | None = None
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._segments.clear()
-        self._gripper = None
-
-    def put_poses(self, poses: Track) -> None:
-        """Take a chunk; one with a single point (a held pose) ends all motion at that point."""
-        first = int(poses.times_ns[0])
-        self._segments = [one for one in self._segments if one[0] < first]
-        for index, delta in enumerate(np.diff(poses.values, axis=0)):
-            self._segments.append((int(poses.times_ns[index]), int(poses.times_ns[index + 1]),
-                                   delta))
-
-    def put_gripper(self, gripper: Track) -> None:
-        """Take gripper openings; they stay until the next ones."""
-        self._gripper = gripper
-
-    def motion(self, begin_ns: int, span_ns: int) -> np.ndarray | None:
-        """Metres (3,) to move in the control step that begins now, or None: hold.
-
-        The segment in the middle of the step counts, so a few milliseconds of jitter between the
-        clocks of camera and control change nothing.
-        """
-        middle = begin_ns + span_ns // 2
-        self._segments = [one for one in self._segments if one[1] > middle]
-        for start, end, delta in reversed(self._segments):
-            if start <= middle:
-                return np.asarray(delta * (span_ns / (end - start)))
-        return None
-
-    def opening(self, begin_ns: int, span_ns: int) -> float | None:
-        """Gripper opening wanted at the end of the control step, or None: never told."""
-        if self._gripper is None:
-            return None
-        times, values = self._gripper.times_ns, self._gripper.values
-        index = int(np.searchsorted(times, begin_ns + span_ns // 2, side='right'))
-        return float(values[min(index, len(values) - 1)])

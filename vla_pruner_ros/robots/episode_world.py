@@ -94,6 +94,10 @@ class World:
         if opening is not None:
             self._opening = opening
         self.robot.apply(robot_action(motion, self._opening))
+        self.show()
+
+    def show(self) -> None:
+        """Bring the window up to date, if there is one."""
         if self._viewer is not None:
             self._viewer.sync()
 

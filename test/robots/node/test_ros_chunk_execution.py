@@ -78,37 +78,3 @@ def test_a_chunk_of_one_point_moves_nothing_in_lock_step():
     with pytest.raises(InputError) as caught:
         chunks.actions(chunks.read_poses(poses(ROWS[:1])), None, 4)
     assert caught.value.reason == 'wrong_size'
-
-
-def test_real_time_executes_the_segment_of_the_moment_and_then_holds():
-    line = chunks.Timeline()
-    line.put_poses(chunks.read_poses(poses(ROWS)))
-    start = 10**9
-    np.testing.assert_allclose(line.motion(start + 3_000_000, DT), [.01, 0, 0], atol=1e-12)
-    np.testing.assert_allclose(line.motion(start + DT, DT), [0, -.02, 0], atol=1e-12)
-    np.testing.assert_allclose(line.motion(start + 2 * DT, DT), [0, 0, .04], atol=1e-12)
-    assert line.motion(start + 3 * DT, DT) is None
-
-
-def test_real_time_keeps_the_old_chunk_until_the_first_point_of_the_new_one():
-    line = chunks.Timeline()
-    line.put_poses(chunks.read_poses(poses(ROWS)))
-    # The answer to a later image, whose first two points were past: it begins at 2 steps.
-    line.put_poses(chunks.read_poses(poses([(0, 0, 0), (0.5, 0, 0)], times=[2 * DT, 3 * DT])))
-    np.testing.assert_allclose(line.motion(10**9 + DT, DT), [0, -.02, 0], atol=1e-12)
-    np.testing.assert_allclose(line.motion(10**9 + 2 * DT, DT), [.5, 0, 0], atol=1e-12)
-
-
-def test_a_held_pose_ends_the_motion():
-    line = chunks.Timeline()
-    line.put_poses(chunks.read_poses(poses(ROWS)))
-    line.put_poses(chunks.read_poses(poses([(9, 9, 9)], times=[DT])))
-    assert line.motion(10**9, DT) is not None
-    assert line.motion(10**9 + DT, DT) is None
-
-
-def test_the_gripper_of_a_step_is_the_one_at_its_end_and_stays():
-    line = chunks.Timeline()
-    assert line.opening(10**9, DT) is None
-    line.put_gripper(chunks.read_gripper(gripper([1.0, 0.0, 1.0])))
-    assert [line.opening(10**9 + step * DT, DT) for step in (0, 1, 2, 9)] == [0, 1, 1, 1]

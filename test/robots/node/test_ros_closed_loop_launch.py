@@ -59,7 +59,8 @@ if importlib.util.find_spec('launch_ros') is not None:
         assert policy['checkpoint'] == '' and not {'camera_topics', 'max_skew'} & set(policy)
 
     def test_the_tabletop_policy_gets_its_cameras_and_a_task_of_its_own():
-        policy, robot = launched(checkpoint='tabletop', lock_step='false')
+        policy, robot = launched(checkpoint='tabletop', lock_step='false', controller='jtc')
+        assert robot['controller'] == 'jtc'
         assert (robot['task'], robot['lock_step']) == ('touch-two', False)
         assert policy['lock_step'] == 'false' and policy['checkpoint'] == 'tabletop'
         assert ast.literal_eval(policy['camera_topics']) == [

@@ -3,7 +3,7 @@
 import json
 import time
 
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 import numpy as np
 import pytest
 import rclpy
@@ -56,7 +56,8 @@ class Rig:
         self.executors[1].add_node(self.me)
         self.resets = self.me.create_client(Trigger, '/sim_robot/reset')
         self.until(self.resets.service_is_ready)
-        self.until(lambda: self.poses.get_subscription_count()
+        follows_twists = values.get('controller') == 'servo'
+        self.until(lambda: (follows_twists or self.poses.get_subscription_count())
                    and self.gripper.get_subscription_count()
                    and all(publisher.get_subscription_count()
                            for publisher in self.node.publishers
@@ -229,6 +230,27 @@ def test_real_time_publishes_without_chunks_and_follows_one_by_its_times(rig):
     sim.answer([(0.0, 0.0, 0.004)] * 60)
     sim.until(lambda: sim.got['/ee_pose'][-1].pose.position.z > before + 0.03)
     assert sim.episode['chunks_refused'] == {}
+
+
+@pytest.mark.parametrize('controller', ['jtc', 'servo'])
+def test_the_chosen_controller_moves_the_robot_and_refuses_by_its_own_rules(rig, controller):
+    sim = rig(lock_step=False, autostart=True, controller=controller)
+    _, before, _ = sim.moment()
+    sim.until(lambda: sim.episode)
+    assert sim.episode['controller'] == controller
+    if controller == 'servo':
+        twists = sim.me.create_publisher(TwistStamped, '/pruned_policy/twist', 10)
+
+        def rises():
+            twists.publish(messages.twist((0.0, 0.0, 0.2, 0.0, 0.0, 0.0),
+                                          sim.me.get_clock().now().nanoseconds, 'base'))
+            return sim.got['/ee_pose'][-1].pose.position.z > before + 0.02
+        sim.until(rises)
+        return
+    sim.answer([(0.0, 0.0, 0.004)] * 60)
+    sim.until(lambda: sim.got['/ee_pose'][-1].pose.position.z > before + 0.02)
+    sim.answer([(0.0, 0.0, 0.0)], stamp=ns(sim.images[0].header.stamp))
+    sim.until(lambda: sim.episode['chunks_refused'].get('past'))
 
 
 def test_auto_reset_begins_the_next_episode(rig):

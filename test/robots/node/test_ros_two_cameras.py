@@ -291,7 +291,7 @@ def test_the_tabletop_shows_both_cameras_and_tells_the_instruction_of_each_seed(
 def test_the_fake_has_nothing_that_the_real_robots_lack(task):
     pytest.importorskip('metaworld' if task.endswith('-v3') else 'mujoco')
     fake, real = FakeRobot(task, 0, 16), make_robot(task, 0, 16)
-    own = {'x', 'closed', 'FRONT', 'WRIST'}
+    own = {'x', 'time', 'closed', 'FRONT', 'WRIST'}
     assert not {name for name in dir(fake) if name[0] != '_'} - own - set(dir(real))
     assert tuple(fake.cameras) == tuple(real.cameras) == cameras_of(task)
     real.close()

@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.evaluation.real_time import plain_messages as messages
-from vla_pruner_ros.evaluation.real_time.real_time_plan import CONTROLLERS
-from vla_pruner_ros.robots.controllers.controller_interface import Controller, RATE_HZ
-from vla_pruner_ros.robots.controllers.make_controller import make_controller
+from vla_pruner_ros.robots.controlled_robot import ControlledRobot, CYCLE_NS
 from vla_pruner_ros.robots.robot_interface import Robot
 from vla_pruner_ros.runtime.observation_cache import ObservationCache
 
 SECOND = 10**9
 START_NS = 100 * SECOND
-CYCLE_NS = round(SECOND / RATE_HZ)
 STATE_CYCLES = 2  # joints and hand are published in every second cycle
 HEARTBEAT_NS = SECOND // 30  # of the policy's node, between velocities
 @dataclass
@@ -50,29 +47,26 @@ class DrivenRobot:
     Args:
         robot: reset already.
         cache: that its messages go to.
-        kind: of controller, one of ``CONTROLLERS``.
+        controller: its name, see ``controlled_robot``.
         camera_hz: pictures per second.
-        twist: asked 30 times a second for a velocity (now, period), or None for trajectories.
+        twist: asked 30 times a second for a velocity (now, period); None: trajectories are sent.
 
     Attributes:
         now_ns: virtual time.
         motion: what happened.
     """
 
-    def __init__(self, robot: Robot, cache: ObservationCache, kind: str, camera_hz: float,
+    def __init__(self, robot: Robot, cache: ObservationCache, controller: str, camera_hz: float,
                  twist: Callable[[int, int], np.ndarray | None] | None = None):
         self.robot = robot
         self.now_ns = START_NS
         self.motion = Motion()
-        self.twist = twist
+        self._twist = twist
         self._cache = cache
-        name, options = CONTROLLERS[kind]
-        self._controller: Controller = make_controller(name, **options)
+        self._controlled = ControlledRobot(robot, controller)
         self._camera_ns = round(SECOND / camera_hz)
         self._next_picture = self._next_twist = START_NS
         self._cycles = 0
-        self._gripper: tuple[np.ndarray, np.ndarray] | None = None  # times, openings
-        self._opening = 1.0  # as an episode begins
 
     @property
     def over(self) -> bool:
@@ -80,11 +74,11 @@ class DrivenRobot:
         return bool(self.robot.success or self.robot.truncated)
 
     def send(self, command: Any, coverage_ns: int) -> None:
-        """A command of the policy arrives."""
+        """A command of the policy arrives; rows of the policy last until ``coverage_ns``."""
         if command.gripper is not None:
-            self._gripper = (command.times_ns, command.gripper)
-        if self.twist is None:
-            receipt = self._controller.receive(messages.motion_message(command), self.now_ns)
+            self._controlled.receive_gripper(messages.gripper_message(command))
+        if self._twist is None:
+            receipt = self._controlled.receive(messages.motion_message(command), self.now_ns)
             if not receipt:
                 count = self.motion.refused.get(receipt.reason, 0)
                 self.motion.refused[receipt.reason] = count + 1
@@ -102,13 +96,8 @@ class DrivenRobot:
     def _cycle(self) -> None:
         now = self.now_ns
         self._speak(now)
-        place, speed = self.robot.hand_state()
-        self._controller.feedback(np.append(place, self.robot.orientation), now,
-                                  np.append(speed, np.zeros(3)))
         self._hear_velocity(now)
-        wanted = self._controller.command(now)
-        self.robot.track(wanted.position[:3], self._opening_at(now), wanted.velocity[:3],
-                         CYCLE_NS / SECOND)
+        wanted = self._controlled.cycle(now)
         self.motion.times_ns.append(now)
         self.motion.commanded.append(wanted.position[:3])
         self.motion.measured.append(self.robot.hand_state()[0])
@@ -133,17 +122,9 @@ class DrivenRobot:
                     partial(draw, role), self.robot.image_size, now), now)
 
     def _hear_velocity(self, now: int) -> None:
-        if self.twist is None or now < self._next_twist:
+        if self._twist is None or now < self._next_twist:
             return
         self._next_twist += HEARTBEAT_NS
-        velocity = self.twist(now, HEARTBEAT_NS)
+        velocity = self._twist(now, HEARTBEAT_NS)
         if velocity is not None:
-            self._controller.receive(messages.stamped_twist(velocity, now), now)
-
-    def _opening_at(self, now: int) -> float:
-        """The newest command's opening for now: that of the first point that is ahead."""
-        if self._gripper is not None:
-            times, openings = self._gripper
-            index = min(int(np.searchsorted(times, now, side='right')), len(times) - 1)
-            self._opening = float(openings[index])
-        return self._opening
+            self._controlled.receive(messages.stamped_twist(velocity, now), now)

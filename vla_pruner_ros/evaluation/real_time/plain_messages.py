@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.robots.controlled_robot import BASE_FRAME
 from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand
 
 SECOND = 10**9
 HAND, GRIPPER = 'end_effector', 'gripper'
-FRAME = 'base'
 Numbers = Sequence[float] | np.ndarray
 
 
@@ -23,9 +23,9 @@ def time(span_ns: int) -> SimpleNamespace:
     return SimpleNamespace(sec=span_ns // SECOND, nanosec=span_ns % SECOND)
 
 
-def header(stamp_ns: int) -> SimpleNamespace:
+def header(stamp_ns: int, frame: str = BASE_FRAME) -> SimpleNamespace:
     """std_msgs/Header."""
-    return SimpleNamespace(stamp=time(stamp_ns), frame_id=FRAME)
+    return SimpleNamespace(stamp=time(stamp_ns), frame_id=frame)
 
 
 def vector(values: Numbers) -> SimpleNamespace:
@@ -97,3 +97,13 @@ def motion_message(command: Command) -> Any:
             accelerations=[], transforms=[SimpleNamespace(translation=vector(row[:3]),
                                                           rotation=vector(row[3:]))]))
     return SimpleNamespace(header=header(command.stamp_ns), joint_names=[HAND], points=points)
+
+
+def gripper_message(command: Command) -> Any:
+    """JointTrajectory of a command's gripper, which it must have."""
+    assert command.gripper is not None
+    points = [SimpleNamespace(time_from_start=time(int(when) - command.stamp_ns),
+                              positions=[float(value)])
+              for value, when in zip(command.gripper, command.times_ns)]
+    return SimpleNamespace(header=header(command.stamp_ns, ''), joint_names=[GRIPPER],
+                           points=points)

@@ -10,25 +10,18 @@ import hashlib
 import json
 from typing import Any
 
+import yaml
+
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation.plan import episode_plan
 from vla_pruner_ros.evaluation.real_time.model_delays import Delay
-from vla_pruner_ros.evaluation.real_time.plain_messages import FRAME
 
 #: Raised whenever a change of this package changes what an episode does or what a row holds.
 FORMAT = 1
 LOCK_STEP, NAIVE = 'lock_step', 'naive'
 #: Ways to publish: the physics waits; rows as they come; the node's ways of joining chunks.
 WAYS = (LOCK_STEP, NAIVE, 'replace', 'linear', 'ensemble')
-#: Controllers by the names of the table: kind and parameters.
-CONTROLLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    'jtc': ('jtc', {}),
-    'jtc_desired': ('jtc', {'interpolate_from_desired_state': True}),
-    'jtc_splicing': ('jtc_splicing', {}),
-    'servo': ('servo', {'planning_frame': FRAME, 'linear': 0.8}),
-    'ideal': ('ideal', {}),
-}
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,7 @@ class Setting:
         delay: of the model; nothing in lock step.
         tokens: kept per image by the run's pruner; 0 = all.
         reuse: with action reuse.
-        controller: one of ``CONTROLLERS``.
+        controller: see ``controlled_robot``.
         changes: (parameter, value) pairs that differ from the run's.
     """
 
@@ -136,23 +129,19 @@ class RealTimePlan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def check_controller(name: str) -> str:
-    """A controller by its name.
+def parse_way(text: str, base: Parameters) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """A way of publishing, ``WAY[/NAME=VALUE...]``, as its name and changed parameters.
 
     Raises:
-        ConfigError: there is no such controller.
+        ConfigError: there is no such way or parameter, or the value is refused.
     """
-    if name not in CONTROLLERS:
-        raise ConfigError(f'controller is {name!r}; accepted: {", ".join(CONTROLLERS)}')
-    return name
-
-
-def check_way(way: str) -> str:
-    """A way of publishing by its name.
-
-    Raises:
-        ConfigError: there is no such way.
-    """
+    way, *changes = text.strip().split('/')
     if way not in WAYS:
         raise ConfigError(f'way is {way!r}; accepted: {", ".join(WAYS)}')
-    return way
+    found: list[tuple[str, Any]] = []
+    for change in changes:
+        name, _, value = change.partition('=')
+        kept = isinstance(getattr(base, name, None), str)
+        checked = base.changed({name: value if kept else yaml.safe_load(value)})
+        found.append((name, getattr(checked, name)))  # through the table: 1 and 1.0 are one label
+    return way, tuple(sorted(found))

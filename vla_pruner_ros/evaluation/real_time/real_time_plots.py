@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from vla_pruner_ros.evaluation.real_time.driven_robot import CYCLE_NS, SECOND
+from vla_pruner_ros.evaluation.real_time.driven_robot import SECOND
 from vla_pruner_ros.evaluation.real_time.motion_row import FINER
 from vla_pruner_ros.evaluation.real_time.real_time_plan import LOCK_STEP
 from vla_pruner_ros.evaluation.running.hand_paths import unpack
+from vla_pruner_ros.robots.controlled_robot import CYCLE_NS
 from vla_pruner_ros.runtime.headless_pyplot import pyplot
 
 MOST = 4  # settings in one picture

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import ConfigError
@@ -15,12 +17,13 @@ from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation, StepStats
 from vla_pruner_ros.evaluation.environments.simulated_robot import Simulation
-from vla_pruner_ros.evaluation.real_time.driven_robot import CYCLE_NS, DrivenRobot
+from vla_pruner_ros.evaluation.real_time.driven_robot import DrivenRobot
 from vla_pruner_ros.evaluation.real_time.model_delays import DelayDraws, MS
 from vla_pruner_ros.evaluation.real_time.motion_row import lock_step_row, motion_row
 from vla_pruner_ros.evaluation.real_time.naive_publisher import NaivePublisher
 from vla_pruner_ros.evaluation.real_time.real_time_plan import LOCK_STEP, NAIVE, RealTimeJob
 from vla_pruner_ros.robots.camera_topics import camera_topics, MAX_SKEW
+from vla_pruner_ros.robots.controlled_robot import CYCLE_NS
 from vla_pruner_ros.robots.robot_for_task import make_robot
 from vla_pruner_ros.robots.robot_interface import Robot
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner
@@ -118,10 +121,11 @@ class RealTimeWorker:
         self._backend.wait = lambda: None
         runner = PolicyRunner(self._backend, parameters)
         runner.expect_delay(job.setting.delay.mean_ms * MS)  # the node measures it at its start
-        world = DrivenRobot(robot, runner.cache, job.setting.controller, self._setup.camera_hz)
-        if job.setting.controller == 'servo':
-            world.twist = lambda now, period: runner.motion.velocity(now, period,
-                                                                     runner.measured(now))
+
+        def velocity(now: int, period: int) -> np.ndarray | None:
+            return runner.motion.velocity(now, period, runner.measured(now))
+        world = DrivenRobot(robot, runner.cache, job.setting.controller, self._setup.camera_hz,
+                            velocity if job.setting.controller == 'servo' else None)
         steps = self._drive(world, runner, draws, lambda: runner.motion.coverage_ns or 0)
         facts = runner.diagnostics()
         return motion_row(job, robot, world, steps, {

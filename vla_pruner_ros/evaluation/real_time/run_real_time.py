@@ -19,10 +19,9 @@ from vla_pruner_ros.evaluation.plan.requested_work import checkpoint_digest, wor
 from vla_pruner_ros.evaluation.real_time import real_time_report as reports
 from vla_pruner_ros.evaluation.real_time.model_delays import parse_delay
 from vla_pruner_ros.evaluation.real_time.real_time_plan import (
-    check_controller,
-    check_way,
     LOCK_STEP,
     NAIVE,
+    parse_way,
     RealTimePlan,
     Setting,
 )
@@ -31,6 +30,7 @@ from vla_pruner_ros.evaluation.running import episode_scheduler as scheduler
 from vla_pruner_ros.evaluation.running.episode_journal import Journal
 from vla_pruner_ros.evaluation.running.process_pools import Inline, MOST_JOBS, Pool, Processes
 from vla_pruner_ros.evaluation.running.time_estimate import Meter
+from vla_pruner_ros.robots.controlled_robot import check_controller
 from vla_pruner_ros.robots.tasks import get_task
 from vla_pruner_ros.runtime.headless_pyplot import pyplot
 from vla_pruner_ros.runtime.parameter_files import load_parameters
@@ -50,6 +50,8 @@ def run_real_time(options: argparse.Namespace) -> int:
     """
     if not 1 <= options.jobs <= MOST_JOBS:
         raise ConfigError(f'--jobs is {options.jobs}; accepted: 1 to {MOST_JOBS}')
+    if not 1.0 <= options.camera_hz <= 250.0:
+        raise ConfigError(f'--camera-hz is {options.camera_hz:g}; accepted: 1 to 250')
     plan = make_plan(options)
     if not options.no_plots:
         pyplot('or leave them out with --no-plots')  # better refused now than after hours
@@ -84,29 +86,30 @@ def make_plan(options: argparse.Namespace) -> RealTimePlan:
         get_task(task)
     seeds = episode_plan.seeds(options.episodes, episode_plan.FIRST_SEED
                                if options.first_seed is None else options.first_seed)
-    return RealTimePlan(tasks, seeds, settings_of(options, outline), parameters,
+    return RealTimePlan(tasks, seeds, settings_of(options, outline, parameters), parameters,
                         checkpoint_digest(parameters), options.camera_hz)
 
 
-def settings_of(options: argparse.Namespace, outline: PolicyOutline) -> tuple[Setting, ...]:
+def settings_of(options: argparse.Namespace, outline: PolicyOutline,
+                base: Parameters) -> tuple[Setting, ...]:
     """Everything that is crossed; lock step has neither delay nor controller.
 
     Raises:
         ConfigError: an unknown word.
     """
-    ways = [check_way(one) for one in words(options.ways)]
+    ways = [parse_way(one, base) for one in words(options.ways)]
     delays = [parse_delay(one) for one in words(options.delays)]
     controllers = [check_controller(one) for one in words(options.controllers)]
     budgets = [parse_budget(one, outline.tokens_per_image) for one in words(options.budgets)]
     reuses = {'off': (False,), 'on': (True,), 'both': (False, True)}[options.reuse]
     found: dict[Setting, None] = {}
     for tokens, reuse in product(budgets, reuses):
-        if LOCK_STEP in ways:
-            found[Setting(LOCK_STEP, tokens=tokens, reuse=reuse)] = None
-        for delay, controller, way in product(delays, controllers, ways):
-            if way == LOCK_STEP or (way == NAIVE and controller == 'servo'):
-                continue
-            found[Setting(way, delay, tokens, reuse, controller)] = None
+        for way, changes in ways:
+            if way == LOCK_STEP:
+                found[Setting(way, tokens=tokens, reuse=reuse, changes=changes)] = None
+        for delay, controller, (way, changes) in product(delays, controllers, ways):
+            if way != LOCK_STEP and (way, controller) != (NAIVE, 'servo'):
+                found[Setting(way, delay, tokens, reuse, controller, changes)] = None
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 RESOLUTION = 1e-4  # metres
 
 
-def pack(points: Sequence[np.ndarray]) -> str:
+def pack(points: Sequence[np.ndarray] | np.ndarray) -> str:
     """(T, 3) metres -> text; rounded to 0.1 mm, about 3 characters per point."""
     steps = np.rint(np.asarray(points, np.float64).reshape(-1, 3) / RESOLUTION).astype('<i4')
     # Differences are small numbers: transposed bytes put their zeros side by side.

@@ -3,8 +3,9 @@
 
 Lock step: publish an observation, wait for the chunk that answers exactly its stamp, execute it,
 publish the next one.  Stamps advance by simulated time, so the same seed and policy give the same
-episode.  Real time: every 1 / rate seconds execute what the chunks say for that moment (hold where
-they say nothing) and publish, stamped with the node's clock.
+episode.  Real time: a modelled controller follows what is sent, 250 times a second, and the robot
+follows the controller (``real_time_drive``); every 1 / rate seconds publish, stamped with the
+node's clock.
 
 A new episode begins with its instruction; then the policy is asked to forget, and the first image
 follows its answer: whoever has answered has also read the instruction.
@@ -16,6 +17,7 @@ import json
 import sys
 from typing import Any
 
+from geometry_msgs.msg import TwistStamped
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.clock import Clock, ClockType
@@ -29,8 +31,10 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
 from vla_pruner_ros.robots import chunk_execution as chunks
+from vla_pruner_ros.robots.controlled_robot import CYCLE_NS
 from vla_pruner_ros.robots.episode_world import World
 from vla_pruner_ros.robots.node import robot_parameters as sim_parameters
+from vla_pruner_ros.robots.node.real_time_drive import RealTimeDrive
 from vla_pruner_ros.robots.node.robot_messages import LATCHED, SensorPublishers
 from vla_pruner_ros.robots.tasks import CONTROL_DT, get_task
 from vla_pruner_ros.ros.message_encoding import time_message
@@ -39,7 +43,6 @@ from vla_pruner_ros.ros.ros_process import ros_process
 STEP_NS = round(CONTROL_DT * chunks.SECOND)
 FORGET_PATIENCE = 2.0  # seconds until a policy that does not answer is no longer waited for
 RESENDS = 6  # unanswered copies of an observation until it is published as a new one
-STILL = (0.0, 0.0, 0.0)
 
 
 class SimNode(Node):
@@ -62,7 +65,7 @@ class SimNode(Node):
         self.add_on_set_parameters_callback(self._on_parameters)
         self._lock_step: bool = self._value('lock_step')
         self.world = world(self._value('image_size'), self._value('viewer'))
-        self._timeline = chunks.Timeline()
+        self._drive = RealTimeDrive(self.world, self._value('controller'))
         self._answers: dict[str, chunks.Track] = {}
         self._observation: Any = None  # the published one, kept for resending
         self._stamp_ns = 0
@@ -75,15 +78,15 @@ class SimNode(Node):
         self.world.prepare(self._value('task'), self._next_seed)
         self._sensors = SensorPublishers(self, self.world.cameras)
         self._episode = self.create_publisher(String, '~/episode', LATCHED)
-        self._listen(MultiDOFJointTrajectory, 'trajectory_topic', chunks.read_poses, 'poses')
         self._has_gripper = bool(self._value('gripper_topic'))
-        if self._has_gripper:
-            self._listen(JointTrajectory, 'gripper_topic', chunks.read_gripper, 'gripper')
+        self._listen_to_policy()
         self.create_service(Trigger, '~/reset', self._on_reset)
         service = self._value('policy_reset_service')
         self._policy_reset = self.create_client(Trigger, service) if service else None
         self._period = 1.0 / self._value('rate')
-        self.create_timer(self._period, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._next_picture_ns = 0
+        self.create_timer(self._period if self._lock_step else CYCLE_NS / chunks.SECOND,
+                          self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
         if self._value('autostart'):
             self._start()
         else:
@@ -100,7 +103,7 @@ class SimNode(Node):
         """Begin an episode with the next seed; its first image follows once the policy knows."""
         self.world.start(self._value('task'), self._next_seed)
         self._next_seed = (self._next_seed + 1) % 2**31
-        self._timeline.clear()
+        self._drive.stop()
         self._answers.clear()
         self._observation = None
         status = self.world.status()
@@ -166,15 +169,18 @@ class SimNode(Node):
             self._real_time_tick()
 
     def _real_time_tick(self) -> None:
-        """Execute the control step that ends now, then publish what came of it."""
+        """Make the control cycles that are due; publish when it is time for a picture."""
         now = int(self.get_clock().now().nanoseconds)
         running = not self.world.done
-        if running and self._observation is not None:
-            begin = now - STEP_NS
-            motion = self._timeline.motion(begin, STEP_NS)
-            self.world.execute(STILL if motion is None else motion,
-                               self._timeline.opening(begin, STEP_NS))
-        self._observe(now)
+        if self._observation is None:
+            self._drive.begin(now)
+            self._next_picture_ns = now
+        self._drive.catch_up(now)
+        period = round(self._period * chunks.SECOND)
+        if now >= self._next_picture_ns or now < self._next_picture_ns - 2 * period:
+            late = now - self._next_picture_ns
+            self._next_picture_ns = now + (period - late if 0 <= late < period else period)
+            self._observe(now)
         if running and self.world.done:
             self._ended()
 
@@ -206,6 +212,39 @@ class SimNode(Node):
 
     # ---- chunks
 
+    def _listen_to_policy(self) -> None:
+        """Subscribe to what drives the robot in this mode."""
+        if self._lock_step:
+            self._listen(MultiDOFJointTrajectory, 'trajectory_topic', chunks.read_poses, 'poses')
+            if self._has_gripper:
+                self._listen(JointTrajectory, 'gripper_topic', chunks.read_gripper, 'gripper')
+            return
+        servo = self._value('controller') == 'servo'
+        self.create_subscription(TwistStamped if servo else MultiDOFJointTrajectory,
+                                 self._value('twist_topic' if servo else 'trajectory_topic'),
+                                 self._on_motion, 10)
+        if self._has_gripper:
+            self.create_subscription(JointTrajectory, self._value('gripper_topic'),
+                                     self._on_gripper, 10)
+
+    def _on_motion(self, message: Any) -> None:
+        """Real time: a trajectory or a twist."""
+        try:
+            running = not self.world.done
+            now = int(self.get_clock().now().nanoseconds)
+            self.world.accepted += self._drive.receive(message, now)
+            if running and self.world.done:
+                self._ended()
+        except InputError as error:
+            self._refuse(error)
+
+    def _on_gripper(self, message: Any) -> None:
+        """Real time: openings."""
+        try:
+            self._drive.receive_gripper(message)
+        except InputError as error:
+            self._refuse(error)
+
     def _listen(self, kind: Any, topic: str, read: Callable[[Any], chunks.Track],
                 name: str) -> None:
         def on_message(message: Any) -> None:
@@ -214,8 +253,7 @@ class SimNode(Node):
             except InputError as error:
                 self._refuse(error)
 
-        self.create_subscription(kind, self._value(topic), on_message,
-                                 10 if not self._lock_step else 1)
+        self.create_subscription(kind, self._value(topic), on_message, 1)
 
     def _refuse(self, error: InputError) -> None:
         self.world.refused[error.reason] += 1
@@ -224,15 +262,6 @@ class SimNode(Node):
 
     def _take(self, name: str, track: chunks.Track) -> None:
         if self.world.done or self._observation is None:
-            return
-        if not self._lock_step:
-            if track.stamp_ns < self._begin_ns:
-                return  # it was computed for the episode before
-            if name == 'poses':
-                self._timeline.put_poses(track)
-                self.world.accepted += 1
-            else:
-                self._timeline.put_gripper(track)
             return
         if track.stamp_ns != self._stamp_ns:
             raise InputError('other_stamp', f'it answers an observation '
@@ -276,6 +305,7 @@ class SimNode(Node):
     def _publish_episode(self) -> None:
         self._episode.publish(String(data=json.dumps(
             {**self.world.status(), 'lock_step': self._lock_step,
+             'controller': self._value('controller'),
              'first_stamp_ns': self._begin_ns}, sort_keys=True)))
 
 

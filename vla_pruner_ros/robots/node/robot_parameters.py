@@ -6,6 +6,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
+from vla_pruner_ros.robots.controlled_robot import CONTROLLERS
 from vla_pruner_ros.robots.tasks import TASKS
 
 
@@ -26,10 +27,12 @@ TABLE: tuple[SimParameter, ...] = (
                  live=True),
     SimParameter('seed', 0, 'Placement of the objects in the next episode; counts up by one with '
                  'every reset.', 0, 2**31 - 1, live=True),
-    SimParameter('rate', 20.0, 'Camera and control rate in Hz; the physics always moves 50 ms per '
-                 'control step.', 1.0, 100.0),
+    SimParameter('rate', 20.0, 'Camera rate in Hz.', 1.0, 100.0),
     SimParameter('lock_step', False, 'Physics waits for the chunk that answers the published '
-                 'observation (reproducible); otherwise it follows the wall clock.'),
+                 'observation (reproducible); otherwise it follows the clock.'),
+    SimParameter('controller', 'ideal', 'What stands between commands and joints in real time: '
+                 + ', '.join(CONTROLLERS) + '; servo follows twist_topic, the others '
+                 'trajectory_topic.'),
     SimParameter('execution_horizon', 4, 'Actions of a chunk executed per observation in lock '
                  'step.', 1, 1000, live=True),
     SimParameter('autostart', True, 'Begin an episode at start; otherwise wait for ~/reset.'),
@@ -39,6 +42,8 @@ TABLE: tuple[SimParameter, ...] = (
                  'policy forget; called before the first image of every episode; empty = none.'),
     SimParameter('trajectory_topic', '/pruned_policy/ee_trajectory',
                  'trajectory_msgs/MultiDOFJointTrajectory: the motion.'),
+    SimParameter('twist_topic', '/pruned_policy/twist',
+                 'geometry_msgs/TwistStamped: the motion, where the controller is servo.'),
     SimParameter('gripper_topic', '/pruned_policy/gripper_command',
                  'trajectory_msgs/JointTrajectory: opening, 0 closed to 1 open; empty = none.'),
     SimParameter('resend_period', 1.0, 'Lock step: seconds without an answer until the same '
