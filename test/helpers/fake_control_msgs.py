@@ -4,6 +4,7 @@
 Goals, handles and futures have the fields and methods that rclpy's have; answers are given when
 the test asks for them (``Server.answer``), on its own thread, as an executor would.
 """
+import sys
 from types import ModuleType, SimpleNamespace
 
 from sensor_msgs.msg import JointState
@@ -35,7 +36,10 @@ class Future:
         self._value, self._done, self._cancelled, self._callbacks = None, False, False, []
 
     def add_done_callback(self, callback):
-        self._callbacks.append(callback)
+        if self._done:
+            callback(self)
+        else:
+            self._callbacks.append(callback)
 
     def result(self):
         return self._value
@@ -129,7 +133,7 @@ def install(monkeypatch):
     for one in (FollowJointTrajectory, GripperCommand, ParallelGripperCommand):
         setattr(actions, one.__name__, one)
     package.action = actions
-    monkeypatch.setitem(__import__('sys').modules, 'control_msgs', package)
-    monkeypatch.setitem(__import__('sys').modules, 'control_msgs.action', actions)
+    monkeypatch.setitem(sys.modules, 'control_msgs', package)
+    monkeypatch.setitem(sys.modules, 'control_msgs.action', actions)
     monkeypatch.setattr('vla_pruner_ros.ros.outputs.action_sender.OrderlyClient', Client)
     return servers

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Controllers that are told by goals: an arm in two halves, and grippers."""
+import asyncio
 import sys
+import threading
 
 import fake_control_msgs
 from fake_control_msgs import ABORTED, GripperCommand
 import numpy as np
 import pytest
+from rclpy.action import ActionClient
 import ros_helpers
 from ros_helpers import FakeBackend, make_spec
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.ros.outputs.action_sender import OrderlyClient
 from vla_pruner_ros.ros.outputs.control_actions import action_type, goal_for
 from vla_pruner_ros.runtime.output_lines import OutputLine
 
@@ -81,6 +85,21 @@ def test_both_halves_get_their_columns_of_the_same_plan(make_rig, servers):
         one.time_from_start for one in second.points]
     assert list(first.points[-1].positions) == pytest.approx([0.016])
     assert list(first.points[-1].velocities) == [0.0]
+
+
+def test_half_a_command_never_leaves(make_rig, servers, monkeypatch):
+    from vla_pruner_ros.ros import message_encoding
+    real, broken = message_encoding.encode, []
+
+    def encode(line, *args):
+        if line.name == 'right' and not broken:
+            broken.append(1)
+            raise ValueError('a bug')
+        return real(line, *args)
+    monkeypatch.setattr(message_encoding, 'encode', encode)
+    rig = make(make_rig, BOTH)
+    until(rig, servers, lambda: broken and servers['/left/follow'].goals)
+    assert ends(servers['/left/follow'].goals[0])[1]  # what came first is the hold
 
 
 def test_a_new_goal_replaces_the_last_and_that_is_no_trouble(make_rig, servers):
@@ -208,6 +227,17 @@ def test_a_gripper_opens_when_its_row_is_executed_not_when_the_chunk_comes(make_
     assert seen[0] - begin >= 0.3e9 - 1e7
 
 
+def test_a_stop_takes_back_what_the_gripper_has_still_ahead(make_rig, servers):
+    rig = make(make_rig, ['arm=joint_trajectory', 'g=gripper_trajectory'])
+    rig.backend.grip = [-1.0] * 6 + [1.0] * 2
+    heard = rig.got['g']
+    rig.until(lambda: heard, lambda: send(rig))
+    assert heard[0].points[-1].positions[0] == 1.0
+    rig.node.trigger_deactivate()
+    rig.until(lambda: [one.positions[0] for one in heard[-1].points][-2:] == [0.0, 0.0])
+    assert {one.positions[0] for one in heard[-1].points} == {0.0}
+
+
 def test_a_rejected_gripper_goal_is_tried_again_and_the_arm_goes_on(make_rig, servers,
                                                                     monkeypatch):
     monkeypatch.setattr('vla_pruner_ros.ros.outputs.action_sender.PATIENCE', 0.2)
@@ -254,3 +284,29 @@ def test_an_old_control_msgs_says_what_it_has(servers):
     with pytest.raises(ConfigError, match='accepted: follow_joint_trajectory, gripper_action'):
         action_type(line)
     assert sys.modules['control_msgs.action'].GripperCommand is GripperCommand
+
+
+def test_an_answer_that_is_faster_than_rclpys_notes_is_not_lost(monkeypatch):
+    order, entered, release = [], threading.Event(), threading.Event()
+
+    def slow(self, goal):
+        entered.set()
+        assert release.wait(20)
+        order.append('noted')
+
+    async def handle(self, data):
+        order.append('answered')
+    monkeypatch.setattr(ActionClient, '__init__', lambda self: None)
+    monkeypatch.setattr(ActionClient, 'send_goal_async', slow)
+    monkeypatch.setattr(ActionClient, 'execute', handle)
+    client = OrderlyClient()
+    threads = [threading.Thread(target=client.send_goal_async, args=(None,)),
+               threading.Thread(target=lambda: asyncio.run(client.execute(None)))]
+    threads[0].start()
+    assert entered.wait(20)
+    threads[1].start()
+    threads[1].join(0.2)
+    release.set()
+    for one in threads:
+        one.join()
+    assert order == ['noted', 'answered']

@@ -192,3 +192,10 @@ def test_what_a_stream_says_keeps_the_limits_at_any_delay(join, delay):
     assert np.abs(speed).max() <= 0.5 + 1e-6
     assert np.abs(np.diff(speed)).max() <= 3.0 * STEP / 1e9 * 1.001 + 1e-6
     assert 0.2 < max(rig.log.x) <= 0.6 + 1e-6
+
+
+def test_the_first_sample_is_within_reach_of_where_the_plan_begins():
+    stream = Stream(max_velocity=[0.5])
+    stream.plan(0.0, 0.05, 0.1)
+    places = points(stream.run(70, missed=20))  # the thread comes late
+    assert places[0] <= 0.5 * 0.004 + 1e-12 and places[-1] == pytest.approx(0.1)

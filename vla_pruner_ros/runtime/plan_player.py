@@ -119,6 +119,8 @@ class PlanPlayer:
             self.stop()
         elif path is not self._path and (self._path is None or now_ns >= path.start_ns):
             self._path, self._time = path, now_ns
+            if self._said is None:  # the robot is where the plan begins
+                self._said = path.points[0], path.velocities[0]
         elif 0 <= now_ns - self._time <= elapsed + CLOCK_STEP:
             self._time = now_ns
         else:  # the clock was set: the motion goes on at its own pace
