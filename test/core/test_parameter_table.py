@@ -27,7 +27,8 @@ def test_the_basic_parameters_are_a_dozen_that_every_user_has_to_think_of():
     basic = {spec.name for spec in table() if spec.metadata['level'] == 'basic'}
     assert basic == {'backend', 'checkpoint', 'device', 'token_budget', 'pruner', 'reuse',
                      'camera_topics', 'pose_topic', 'instruction', 'dry_run',
-                     'execution_horizon', 'position_low', 'position_high', 'max_velocity'}
+                     'execution_horizon', 'outputs', 'position_low', 'position_high',
+                     'max_velocity'}
 
 
 @pytest.mark.parametrize('spec', [one for one in table() if one.metadata['low'] is not None],

@@ -119,7 +119,7 @@ def test_message_packages_in_use_are_declared_for_apt_and_for_pip(setup):
     optional = {'composition_interfaces', 'control_msgs'}
     assert used - optional <= declared
     pip = {canonical(one) for one in setup['extras_require']['ros-pypi']}
-    with_rclpy = {'rcl_interfaces', 'builtin_interfaces', 'action_msgs'}  # dependencies of the rclpy wheel
+    with_rclpy = {'rcl_interfaces', 'builtin_interfaces'}  # dependencies of the rclpy wheel
     assert {canonical(f'ros-{name}') for name in used - optional - with_rclpy} <= pip
 
 

@@ -3,8 +3,8 @@
 
 Made when the node is configured, closed when it is cleaned up; everything that was set up is
 undone by the same ``close``, also when setting up failed half-way.  Two threads: the executor
-(callbacks, heartbeat) and the inference thread (``_step``).  What goes to the robot is published
-under ``_gate``, so nothing leaves after ``deactivate`` has returned.
+(callbacks, heartbeat) and the inference thread (``_step``).  Commands are sent under ``_gate``,
+streams (``ros/outputs``) are waited for: nothing leaves after ``deactivate`` has returned.
 """
 from collections.abc import Callable
 from contextlib import ExitStack

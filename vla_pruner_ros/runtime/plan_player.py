@@ -50,6 +50,7 @@ class PlanPlayer:
         self._following = False
         self._path: TimedPath | None = None  # that is played
         self._said: tuple[np.ndarray, np.ndarray] | None = None  # point and velocity, last
+        self._held = 0  # samples in a row that stand still where the path does
         self._time = 0
         self._planned: int | None = None
         self._closing: int | None = None  # until when zeros are said, where nothing is known
@@ -61,8 +62,8 @@ class PlanPlayer:
 
     @property
     def rested(self) -> bool:
-        """Whether nothing moves by what was said last."""
-        return self._said is None or bool(np.abs(self._said[1]).max() < STILL)
+        """Whether what was said last holds the robot: the same place twice."""
+        return self._said is None or self._held > 1
 
     def follow(self) -> None:
         """A command was sent: play the motion under way."""
@@ -105,9 +106,10 @@ class PlanPlayer:
                 self._path = None
             return None
         point, speed = self._path.at(self._time)
-        point = self._in_reach(point)
-        self._said = point, speed
-        return Sample(self._time, point, velocity)
+        near = self._in_reach(point)
+        self._held = self._held + 1 if near is point and np.abs(speed).max() < STILL else 0
+        self._said = near, speed
+        return Sample(self._time, near, velocity)
 
     def _take(self, now_ns: int, elapsed: int) -> None:
         """Go on in the motion under way, which may be another one by now."""
@@ -117,6 +119,8 @@ class PlanPlayer:
             self.stop()
         elif path is not self._path and (self._path is None or now_ns >= path.start_ns):
             self._path, self._time = path, now_ns
+            if self._said is None:  # the robot is where the plan begins
+                self._said = path.points[0], path.velocities[0]
         elif 0 <= now_ns - self._time <= elapsed + CLOCK_STEP:
             self._time = now_ns
         else:  # the clock was set: the motion goes on at its own pace

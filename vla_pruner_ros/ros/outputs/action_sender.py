@@ -12,7 +12,6 @@ import threading
 import time
 from typing import Any
 
-from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.lifecycle import LifecycleNode
 from trajectory_msgs.msg import JointTrajectory
@@ -21,6 +20,7 @@ from vla_pruner_ros.ros import qos_profiles as qos
 from vla_pruner_ros.ros.outputs.control_actions import action_type, goal_for
 from vla_pruner_ros.runtime.output_lines import GRIPPER, KINDS, OutputLine
 
+ABORTED = 6  # of action_msgs/GoalStatus
 PATIENCE = 1.0  # seconds that an answer may take, and until a refused gripper goal is tried again
 FLUSH = 0.2  # seconds in which a last goal leaves the process
 
@@ -163,7 +163,7 @@ class ActionSender:
         if number != self._number or future.cancelled():
             return
         answer = future.result()
-        if answer.status == GoalStatus.STATUS_ABORTED:
+        if answer.status == ABORTED:
             words = getattr(answer.result, 'error_string', '')
             self._refused('aborted', f'the controller gave up a goal: {words}', stop)
 
