@@ -22,25 +22,25 @@ from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.ros.command_publishers import Publishers
 from vla_pruner_ros.ros.diagnostics_publisher import Reporter
 from vla_pruner_ros.ros.live_parameters import LiveParameters
+from vla_pruner_ros.ros.robot_stop import RobotStop
 from vla_pruner_ros.ros.status_facts import step_facts
 from vla_pruner_ros.ros.subscriptions import Inputs
+from vla_pruner_ros.runtime.clock_watch import ClockNews, ClockWatch
 from vla_pruner_ros.runtime.inference_thread import Worker
-from vla_pruner_ros.runtime.observation_cache import JUMP_BACK, WAITING
+from vla_pruner_ros.runtime.observation_cache import WAITING
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner, Tick
 from vla_pruner_ros.runtime.watchdog import Watchdog
 
 SECOND = 10**9
 HEARTBEAT = 1 / 30  # seconds; velocity controllers want 20 Hz or more
-CLOCK_PATIENCE = 0.5  # seconds of wall time in which the node's clock may stand still
 IDLE_WAIT = 0.1  # seconds until an idle inference thread looks again whether inputs went stale
 LOG_EVERY = 30.0  # seconds between repeats of a message
 LOG_GAP = 2.0  # seconds after a recovery until the same trouble is logged again
 PAUSE_AFTER_ERROR = 0.05  # seconds; keeps a step that fails at once from spinning
+END_PATIENCE = 10.0  # seconds that a step under way may take when everything ends
 
 #: Reasons of a tick after which the robot is stopped at once.
 FAILED = ('unsafe_action', 'backend_error', 'internal_error')
-#: Parameters that act on the motion under way when they change.
-MOTION_LIMITS = ('max_step', 'max_velocity', 'max_acceleration', 'position_low', 'position_high')
 
 Load = Callable[[Parameters], Backend]
 
@@ -71,14 +71,12 @@ class Session:
         self._epoch = 0
         self._failing = False
         self._dry_run = live.snapshot.dry_run
-        self._driving = False  # the robot was sent a motion that nothing has ended yet
-        self._clock = (0, 0.0)  # node time seen last, and wall time when it changed
-        self._stalled = False
+        self._clock = ClockWatch(self.now)
+        self._hung = False
         self._beat_ns = 0
         self._gate = threading.RLock()
         self._logged: dict[str, float] = {}
         self._lost = ''  # trouble that was logged last and is not over
-        self._limited_by = self._limits_of(live.snapshot)
         self._stack = ExitStack()
         try:
             self._build(load)
@@ -89,9 +87,9 @@ class Session:
     def _build(self, load: Load) -> None:
         revision, parameters = self.live.current
         self.worker = Worker('inference', self._on_error)
-        self._stack.callback(self.worker.close)
+        self._stack.callback(self._end_worker)
         backend = self.worker.call(lambda: load(parameters))
-        self._stack.callback(self.worker.call, backend.close)
+        self._stack.callback(self._finish, backend.close)
         if backend.memory:
             self.node.get_logger().info(backend.memory)
         self.spec = backend.spec
@@ -101,6 +99,7 @@ class Session:
         self.worker.call(self._warm_up)
         self.publishers = Publishers(self.node, self.spec, parameters)
         self._stack.callback(self.publishers.close)
+        self.stop = RobotStop(self.runner, self.publishers, self._log)
         self.inputs = Inputs(self.node, self.spec, parameters, self.runner.cache)
         self._stack.callback(self.inputs.close)
         # Wall time: a paused /clock must not stop the heartbeat, only what it measures.
@@ -108,7 +107,7 @@ class Session:
                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._stack.callback(self.node.destroy_timer, timer)
         # First of all when closing: let the step under way end, it may still draw an overlay.
-        self._stack.callback(self.worker.call, lambda: None)
+        self._stack.callback(self._finish, lambda: None)
 
     def _warm_up(self) -> None:
         """Run the policy until it is warm, then once more to know how long it takes."""
@@ -120,8 +119,24 @@ class Session:
 
     def close(self) -> None:
         """Undo everything: stop, forget, free the model, withdraw the topics."""
-        self.deactivate()
-        self._stack.close()
+        try:
+            self.deactivate()
+        finally:
+            self._stack.close()
+
+    def _finish(self, job: Callable[[], None]) -> None:
+        """Run a last job on the inference thread; one that hangs is not waited for for ever."""
+        try:
+            self.worker.call(job, 0.0 if self._hung else END_PATIENCE)
+        except TimeoutError:
+            if not self._hung:
+                self._hung = True
+                self.node.get_logger().error(
+                    f'the model has not come back for {END_PATIENCE:g} s and is left behind: it '
+                    'is freed when it does; if it never does, restart this process')
+
+    def _end_worker(self) -> None:
+        self.worker.close(0.0 if self._hung else END_PATIENCE)
 
     def now(self) -> int:
         """Node time in nanoseconds."""
@@ -130,12 +145,13 @@ class Session:
     def activate(self) -> None:
         """Start answering images, from a clean state."""
         with self._gate:
-            self.runner.activate()
+            self.runner.activate(self.now())
             self.active = True
             self.reason = ''
             self._failing = False
             self._epoch += 1
             self._dry_run = self.live.snapshot.dry_run
+            self._clock.restart()
         self.worker.repeat(self._step)
 
     def deactivate(self) -> None:
@@ -146,9 +162,9 @@ class Session:
             self.active = False
             self._epoch += 1
             self.watchdog.disarm()
+            self.worker.repeat(None)
             self._safe_action()
-            self.runner.motion.clear()  # no velocity follows: the heartbeat is over
-        self.worker.repeat(None)
+            self.runner.motion.clear(self.now())  # no velocity follows: the heartbeat is over
         self.runner.cache.clear()
 
     def request_reset(self) -> None:
@@ -204,23 +220,33 @@ class Session:
             self.revision = revision
         tick = self.runner.tick(self.now(), self.now)
         with self._gate:
-            if not self.active or self._epoch != epoch:
+            # While the clock stands still nothing can be timed.
+            parameters = self.live.snapshot
+            if not self.active or self._epoch != epoch or self._stands(parameters):
                 return
+            self._switch_dry_run(parameters)
+            if tick.proposal is not None and not self.runner.motion.fits(tick.proposal,
+                                                                         parameters):
+                # The robot was stopped meanwhile, or a limit changed: not what was planned before.
+                tick = self.runner.again(tick, parameters, self.now())
             self._note(tick)
             if tick.command is not None:
-                self._publish(tick)
+                self._publish(tick, parameters)
             if tick.stats is not None:
                 self.last_step = step_facts(tick, tick.stats, self.revision)
                 self.reporter.status({'state': 'active', 'failure': '', **self.facts()})
-        if (tick.stats is not None and tick.observation is not None
-                and parameters.publish_overlay and self.publishers.overlay_wanted()):
-            self.publishers.overlay(tick.observation, tick.stats)
+            if (tick.stats is not None and tick.observation is not None
+                    and parameters.publish_overlay and self.publishers.overlay_wanted()):
+                pictured = tick.observation, tick.stats
+            else:
+                pictured = None
+        if pictured is not None:
+            self.publishers.overlay(*pictured)
 
-    def _publish(self, tick: Tick) -> None:
-        parameters = self.live.snapshot
+    def _publish(self, tick: Tick, parameters: Parameters) -> None:
+        self.stop.driving = self.stop.driving or not parameters.dry_run
         self.publishers.command(tick.command, parameters.dry_run)
         self.runner.sent(tick, self.now())
-        self._driving = self._driving or not parameters.dry_run
         self._failing = False
         if self.watchdog.feed(self.now()):
             self.node.get_logger().info('chunks flow again')
@@ -240,9 +266,9 @@ class Session:
         if tick.resets:
             self.node.get_logger().info(f'policy memory cleared: {", ".join(tick.resets)}')
         self.reason = tick.reason
-        if tick.reason in FAILED and not self._failing and self._driving:
-            self._failing = True  # a policy that fails must not leave the robot in motion
-            self._safe_action()
+        if tick.reason in FAILED and not self._failing and self.stop.driving:
+            self._safe_action()  # a policy that fails must not leave the robot in motion
+            self._failing = True
 
     def _log(self, key: str, words: str) -> None:
         now = time.monotonic()
@@ -261,8 +287,8 @@ class Session:
             if self.active:
                 self.reason = kind
                 if not self._failing:
-                    self._failing = True
                     self._safe_action()
+                    self._failing = True
         threading.Event().wait(PAUSE_AFTER_ERROR)
 
     def stop_for(self, reason: str) -> None:
@@ -279,16 +305,17 @@ class Session:
         with self._gate:
             if not self.active:
                 return
-            now, parameters = self.now(), self.live.snapshot
-            if now == 0:  # use_sim_time, and no /clock yet: nothing can be timed
-                return
+            parameters = self.live.snapshot
+            news = self._clock.look(self.node.get_clock().ros_time_is_active)
+            now = news.now_ns
+            if now == 0 and not self.watchdog.armed:
+                return  # use_sim_time, and no /clock yet: nothing can be timed
             if not self.watchdog.armed:
                 self.watchdog.arm(now)
-            if not self._clock_runs(now, parameters.lock_step):
+            self._heed(news, parameters)
+            if self._stands(parameters):
                 return
-            if parameters.dry_run and not self._dry_run:
-                self._safe_action()  # the robot must not run on with its last chunk
-            self._dry_run = parameters.dry_run
+            self._switch_dry_run(parameters)
             timeout = int(parameters.watchdog_timeout * SECOND)
             # In lock step the robot waits for the policy: silence moves nothing.
             if not parameters.lock_step and self.watchdog.check(now, timeout):
@@ -300,46 +327,58 @@ class Session:
             self._tighten(now, parameters)
             self._send_velocity(now, parameters)
 
-    def _clock_runs(self, now: int, lock_step: bool) -> bool:
-        """Whether node time goes on; a clock that stands still or jumps back stops the robot.
+    def _heed(self, news: ClockNews, parameters: Parameters) -> None:
+        """A clock that stands still or was set stops the robot: its times mean nothing any more.
 
-        Measured by wall time: a motion timed by a clock that stands still would never end.
+        Judged by wall time: a motion timed by a clock that stands still would never end.
         """
-        seen, when = self._clock
-        wall = time.monotonic()
-        if now != seen:
-            self._clock = (now, wall)
-            if self._stalled:
-                self._stalled = False
-                self.node.get_logger().info('the clock goes on')
-            if now < seen - JUMP_BACK:
-                self._safe_action()
-                self.runner.motion.clear()
-            return True
-        if not lock_step and wall - when > CLOCK_PATIENCE and not self._stalled:
-            self._stalled = True
+        if news.resumed and not parameters.lock_step:
+            self.node.get_logger().info('the clock goes on')
+        if news.jump_ns:
+            self._log('clock_jump', f'the clock was set by {news.jump_ns / SECOND:.3f} s: the '
+                      'robot is stopped')
+            self._epoch += 1  # an answer under way belongs to another time
+            self.watchdog.arm(news.now_ns)
+            if self.node.get_clock().ros_time_is_active:
+                self.runner.motion.halt()  # a simulation began again: nobody knows where
+            else:
+                self.runner.motion.shift(news.jump_ns)  # the robot is where it was
+            self._end_motion()
+        elif news.stopped and not parameters.lock_step:
             self.reason = 'clock_stopped'
             self._log('clock_stopped', 'the clock stands still (use_sim_time without /clock, or a '
                       'paused simulation): the robot is stopped')
-            self._safe_action()
-            self.runner.motion.clear()
-        return not self._stalled
+            self._end_motion()
+
+    def _stands(self, parameters: Parameters) -> bool:
+        """Whether a clock that stands still forbids motion; in lock step it waits for us."""
+        return self._clock.standing and not parameters.lock_step
+
+    def _end_motion(self) -> None:
+        """Stop, and end the velocities also where the safe action is to do nothing."""
+        self._safe_action()
+        if self.live.snapshot.watchdog_action == 'none':
+            self.runner.motion.halt()
+
+    def _switch_dry_run(self, parameters: Parameters) -> None:
+        """Between dry run and earnest nothing is carried over: the robot did only one of them."""
+        if parameters.dry_run == self._dry_run:
+            return
+        if parameters.dry_run:
+            self._safe_action()  # the robot must not run on with its last chunk
+        self.runner.motion.halt()
+        self._dry_run = parameters.dry_run
 
     def _tighten(self, now: int, parameters: Parameters) -> None:
         """A limit that was changed acts on the motion under way, not only on the next chunk."""
-        if self._limits_of(parameters) == self._limited_by:
-            return
-        self._limited_by = self._limits_of(parameters)
         motion = self.runner.motion
+        if not motion.outdated(parameters):
+            return
         motion.update(parameters)
         proposal = motion.relimit(now, self.runner.measured(now))
         if proposal is not None:
             self.publishers.command(proposal.command, parameters.dry_run)
             motion.commit(proposal)
-
-    @staticmethod
-    def _limits_of(parameters: Parameters) -> tuple[Any, ...]:
-        return tuple(getattr(parameters, name) for name in MOTION_LIMITS)
 
     def _send_velocity(self, now: int, parameters: Parameters) -> None:
         period = max(round(HEARTBEAT * SECOND), min(now - self._beat_ns, SECOND // 10))
@@ -352,19 +391,5 @@ class Session:
             self.publishers.twist(velocity, now, parameters.dry_run)
 
     def _safe_action(self) -> None:
-        """Publish the watchdog action now, wherever the last motion went (the gate is held)."""
-        parameters, now = self.live.snapshot, self.now()
-        motion = self.runner.motion
-        proposal = motion.stop(now, self.runner.measured(now))
-        held = None if proposal is None else proposal.command
-        targets = [True] if parameters.dry_run else [False]
-        if self._driving and parameters.dry_run:
-            targets = [False, True]
-        sent = [self.publishers.safe_action(parameters.watchdog_action, now, held, dry_run)
-                for dry_run in targets]
-        if parameters.watchdog_action != 'none':
-            self._driving = False
-            motion.clear()
-            if not all(sent) or (held is None and parameters.watchdog_action == 'hold'):
-                self._log('safe_action', 'nothing to hold: no motion under way and no fresh '
-                          'measurement of the robot')
+        """Publish the watchdog action now (the gate is held)."""
+        self.stop.act(self.live.snapshot, self.now())

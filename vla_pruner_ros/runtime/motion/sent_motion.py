@@ -6,7 +6,7 @@ robot lags behind its commands.  Only one that is further away than its toleranc
 hand, blocked, or never followed) starts again from the measurement.
 """
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from vla_pruner_ros.runtime.motion.timed_path import TimedPath
 POSE_TOLERANCE, JOINT_TOLERANCE = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2), 0.15
 #: Seconds that a robot may lag behind its commands and still be where it was sent.
 TRACKING_LAG = 0.15
+LAG_NS = round(TRACKING_LAG * 10**9)
 REMEMBERED = 16  # motions, to know where the robot was sent when an old measurement was made
 
 
@@ -44,14 +45,16 @@ class SentMotion:
         space: that the robot moves in.
 
     Attributes:
-        path: what was sent last; None: nothing, or it was stopped.
+        path: what was sent last; None: nothing.
         coverage_ns: until when rows of the policy have been sent.
+        halted: ``path`` brings the robot to rest; no chunk is under way.
     """
 
     def __init__(self, space: Space):
         self._space = space
         self.path: TimedPath | None = None
         self.coverage_ns: int | None = None
+        self.halted = False
         self._past: deque[TimedPath] = deque(maxlen=REMEMBERED)
         self._tolerance = np.zeros(space.size)
 
@@ -66,22 +69,55 @@ class SentMotion:
 
     def put(self, path: TimedPath, coverage_ns: int) -> None:
         """A motion was sent."""
-        self.path, self.coverage_ns = path, coverage_ns
+        self.path, self.coverage_ns, self.halted = path, coverage_ns, False
+        self._past.append(path)
+
+    def halt(self, path: TimedPath) -> None:
+        """A motion was sent that brings the robot to rest."""
+        self.path, self.coverage_ns, self.halted = path, None, True
         self._past.append(path)
 
     def clear(self) -> None:
         """Forget everything."""
-        self.path = self.coverage_ns = None
+        self.path, self.coverage_ns, self.halted = None, None, False
         self._past.clear()
+
+    def shift(self, span_ns: int) -> None:
+        """The clock was set by ``span_ns``: the robot goes on as if nothing had happened."""
+        past = [replace(one, times_ns=one.times_ns + span_ns) for one in self._past]
+        self._past.clear()
+        self._past.extend(past)
+        if self.path is not None:
+            self.path = past[-1]
+        if self.coverage_ns is not None:
+            self.coverage_ns += span_ns
 
     def over(self, now_ns: int) -> bool:
         """Whether nothing is under way."""
         return self.path is None or now_ns >= self.path.end_ns
 
-    def start(self, now_ns: int, measured: Measured | None) -> Start:
-        """Where a motion that is sent now begins."""
+    def brakes(self, now_ns: int) -> bool:
+        """Whether the robot is on its way to rest."""
+        return (self.halted and self.path is not None
+                and self.path.start_ns <= now_ns < self.path.end_ns + LAG_NS)
+
+    def settled(self, now_ns: int, measured: Measured | None) -> bool:
+        """Whether the measurement was made when the motion was over: there the robot stands."""
+        return self.path is None or (
+            measured is not None
+            and now_ns - measured.age_ns >= self.path.end_ns + LAG_NS)
+
+    def start(self, now_ns: int, measured: Measured | None, stopping: bool = False) -> Start:
+        """Where a motion that is sent now begins.
+
+        Args:
+            now_ns: when.
+            measured: newest measurement.
+            stopping: it ends where it begins: a robot that stands is left where it is, because
+                somebody else may have moved it.
+        """
         still = np.zeros(self._space.size)
-        if self.path is None:
+        if self.path is None or (stopping or self.halted) and self.settled(now_ns, measured):
             return Start(None if measured is None else measured.point, still, measured is not None)
         point, speed = self.path.at(now_ns)
         if measured is None:
