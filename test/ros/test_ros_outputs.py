@@ -136,7 +136,7 @@ def test_switching_to_dry_run_stops_the_robot_first(make_rig):
     rig.flow()
     assert rig.set(dry_run=True).successful
     rig.until(lambda: is_hold(rig.got['ee_trajectory'][-1]))
-    assert place(rig.got['ee_trajectory'][-1]) == pytest.approx((0.1, 0.2, 0.3), abs=0.03)
+    assert place(rig.got['ee_trajectory'][-1]) == pytest.approx((0.1, 0.2, 0.3), abs=0.09)
     told = rig.commands()
     rig.until(lambda: rig.got['dry_run/ee_trajectory'], rig.robot.send)
     assert rig.set(dry_run=False).successful

@@ -64,7 +64,7 @@ def test_joint_policy_holds_its_measured_joints(make_rig):
     message = rig.got['action_chunk'][0]
     assert message.joint_names == ['j1', 'j2']
     assert [list(one.positions) for one in message.points] == [[1.0, 2.0]] * 2
-    assert message.points[0].time_from_start.nanosec == 25_000_000
+    assert message.points[0].time_from_start.nanosec >= 25_000_000
 
 
 def test_lock_step_robot_is_left_alone(make_rig):

@@ -6,7 +6,8 @@ first and then sent, so half a command never reaches hardware.  In dry run the s
 ``~/dry_run/...`` and the robot gets nothing.
 """
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from vla_pruner_ros.ros.outputs.plan_stream import PlanStream
 from vla_pruner_ros.ros.outputs.topic_sender import TopicSender
 from vla_pruner_ros.ros.safe_stop import stop_messages
 from vla_pruner_ros.runtime.gripper_track import GripperTrack
-from vla_pruner_ros.runtime.motion.motion_queue import Proposal
+from vla_pruner_ros.runtime.motion.proposal import Proposal
 from vla_pruner_ros.runtime.output_lines import parse_outputs
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner
 from vla_pruner_ros.runtime.token_overlay import draw_overlay, side_by_side
@@ -96,40 +97,58 @@ class Publishers:
         for stream in self._streams:
             stream.follow(dry_run)
 
-    def stop(self, action: str, now_ns: int, stop: Proposal | None, targets: list[bool],
-             by_plan: bool = True) -> bool:
+    def stop(self, action: str, now_ns: int, stop: Proposal | None,
+             targets: Sequence[bool]) -> bool:
         """Send what ends a motion; see ``safe_stop.stop_messages``.
+
+        What can still be said is said, whatever else fails: streams come first, because they would
+        play on, and an output that cannot be written to does not take the others with it.
 
         Args:
             action: the watchdog's.
             now_ns: node time.
             stop: braking and holding; None where nothing is known to hold.
             targets: for each, whether it is ``~/dry_run``; streams stop on the first.
-            by_plan: streams play ``stop``; else they brake from what they said last.
 
         Returns:
             Whether anything was sent; without anything to hold a joint policy cannot.
+
+        Raises:
+            Exception: the first that kept an output from being told.
         """
         if action == 'none':
             return False
         self._gripper.stop(now_ns)
-        held = None if stop is None else self._gripper.filled(stop.command)
-        out = stop_messages(self.lines, action, self._frame, held)
-        for dry_run in targets:
-            for name, message in out:
-                self._senders[name].send(message, dry_run, stop=True)
-        if held is None and False in targets:
-            for sender in self._senders.values():
+        told: list[str] = []
+        with ExitStack() as calls:  # all are called, whatever the others raise, the last one first
+            calls.callback(self._hold, action, stop, targets, told)
+            for stream in self._streams:
+                calls.callback(stream.stop, None if stop is None else stop.path, targets[0])
+        return bool(told or self._streams)
+
+    def _hold(self, action: str, stop: Proposal | None, targets: Sequence[bool],
+              told: list[str]) -> None:
+        """Tell outputs that are sent whole trajectories to hold; note which in ``told``."""
+        with ExitStack() as calls:
+            if False in targets:
+                calls.callback(self._cancel, told)
+            held = None if stop is None else self._gripper.filled(stop.command)
+            for name, message in stop_messages(self.lines, action, self._frame, held):
+                for dry_run in targets:
+                    calls.callback(self._senders[name].send, message, dry_run, stop=True)
+                told.append(name)
+
+    def _cancel(self, told: list[str]) -> None:
+        """End what cannot be told to hold: its controller holds by itself."""
+        for name, sender in self._senders.items():
+            if name not in told:
                 sender.cancel()
-        for stream in self._streams:
-            stream.stop(stop.path if stop is not None and by_plan else None, targets[0])
-        return bool(out or self._streams)
 
     def forget(self) -> None:
         """What was said in another life or in dry run is not what the robot was told."""
         self._gripper.clear()
         for stream in self._streams:
-            stream.finish(0.0)
+            stream.silence()
 
     def finish(self) -> None:
         """Wait until streams have played a stop to its end; they say nothing after it."""

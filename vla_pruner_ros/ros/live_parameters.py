@@ -20,7 +20,7 @@ from rclpy.parameter import Parameter
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_table import accepted, Parameters, table
 
-MOST_WORDS = 500  # characters of an error that nobody foresaw
+MOST_WORDS = 1000  # characters of an answer or a log line; a value may have a million
 #: Read once at start; the descriptor itself says read-only.
 START_ONLY = ('autostart',)
 
@@ -55,6 +55,12 @@ def plain(parameter: Parameter) -> Any:
     if hasattr(value, 'tolist'):  # array.array
         value = value.tolist()
     return tuple(value) if isinstance(value, list) else value
+
+
+def _short(words: str) -> str:
+    """Both ends of a long text: what it is about, and what is accepted."""
+    half = MOST_WORDS // 2
+    return words if len(words) <= MOST_WORDS else f'{words[:half]} ... {words[-half:]}'
 
 
 class LiveParameters:
@@ -109,12 +115,12 @@ class LiveParameters:
             changed = before.changed(ours, running=self.configured)
             self.fits(changed)
         except Exception as error:  # whatever a value does to a check, the node outlives it
-            words = str(error) if isinstance(error, ConfigError) else (
-                f'{type(error).__name__}: {error}')[:MOST_WORDS]
+            words = _short(str(error) if isinstance(error, ConfigError)
+                           else f'{type(error).__name__}: {error}')
             self._logger.warning(f'parameters unchanged: {words}')
             return SetParametersResult(successful=False, reason=words)
         if changed != before:
             self.current = (revision + 1, changed)
-            self._logger.info(f'revision {revision + 1}: ' + ', '.join(
-                f'{name} = {getattr(changed, name)!r}' for name in ours))
+            self._logger.info(_short(f'revision {revision + 1}: ' + ', '.join(
+                f'{name} = {getattr(changed, name)!r}' for name in ours)))
         return SetParametersResult(successful=True)

@@ -6,6 +6,7 @@ environment (OpenMP reads its policy when it is loaded).
 """
 from collections.abc import Callable
 import sys
+import threading
 import traceback
 from typing import Any, TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from vla_pruner_ros.core.backend_interface import Backend
     from vla_pruner_ros.ros.policy_session import Session
 
+PAUSE_AFTER_ERROR = 0.05  # seconds; a callback that fails again and again leaves time for others
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -156,15 +158,24 @@ class PolicyNode(LifecycleNode):
     def _report(self) -> None:
         self._reporter.diagnose(self.facts())
 
-    def survive(self, error: Exception) -> None:
-        """A callback failed: say it, stop the robot, and go on."""
-        kind = f'exception:{type(error).__name__}'
-        self.get_logger().error(
-            f'a callback failed, the robot is stopped: {error!r}\n'
-            + ''.join(traceback.format_exception(type(error), error, error.__traceback__)),
-            throttle_duration_sec=5.0)
-        if self.session is not None:
-            self.session.stop_for(kind)
+    def survive(self, error: BaseException) -> None:
+        """A callback failed: stop the robot, say it, and go on."""
+        try:
+            if self.session is not None:
+                self.session.stop_for(f'exception:{type(error).__name__}')
+        finally:
+            self.get_logger().error(
+                f'a callback failed, the robot is stopped: {error!r}\n'
+                + ''.join(traceback.format_exception(type(error), error, error.__traceback__)),
+                throttle_duration_sec=5.0)
+
+    def end(self) -> None:
+        """Shut down; whatever fails on the way there, the safe action is tried."""
+        try:
+            if self.state != 'finalized':
+                self.trigger_shutdown()
+        finally:
+            self._teardown()
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self.session is None:
@@ -176,9 +187,23 @@ class PolicyNode(LifecycleNode):
         return response
 
 
+def _spin(node: PolicyNode, executor: SingleThreadedExecutor, stop: threading.Event) -> None:
+    """Serve callbacks until ``stop``; one that fails stops the robot, not the node."""
+    while not stop.is_set():
+        try:
+            executor.spin_once(timeout_sec=0.1)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # of a library in another language, too
+            node.survive(error)
+            stop.wait(PAUSE_AFTER_ERROR)
+
+
 def main(args: list[str] | None = None,
          load: 'Callable[[Parameters], Backend]' = _load) -> int:
     """Run the node until SIGINT, SIGTERM or SIGHUP; all stop it cleanly, after a safe action.
+
+    So does everything else that ends it: nothing leaves this function with a robot in motion.
 
     Returns:
         0, or 2 when a parameter given at start is refused.
@@ -194,14 +219,11 @@ def main(args: list[str] | None = None,
             return 2
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        node.autostart()
-        while not stop.is_set():
-            try:
-                executor.spin_once(timeout_sec=0.1)
-            except Exception as error:  # of any callback: the robot is stopped, the node goes on
-                node.survive(error)
-        if node.state != 'finalized':
-            node.trigger_shutdown()
+        try:
+            node.autostart()
+            _spin(node, executor, stop)
+        finally:
+            node.end()
         executor.shutdown()
         node.destroy_node()
     return 0

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 import threading
-import time
 import traceback
 from typing import Any
 
@@ -23,27 +22,25 @@ from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.ros.command_publishers import Publishers
 from vla_pruner_ros.ros.diagnostics_publisher import Reporter
 from vla_pruner_ros.ros.live_parameters import LiveParameters
+from vla_pruner_ros.ros.robot_stop import RobotStop
 from vla_pruner_ros.ros.status_facts import step_facts
 from vla_pruner_ros.ros.subscriptions import Inputs
+from vla_pruner_ros.ros.trouble_log import TroubleLog
+from vla_pruner_ros.runtime.clock_watch import ClockNews, ClockWatch
 from vla_pruner_ros.runtime.inference_thread import Worker
 from vla_pruner_ros.runtime.input_faults import WAITING
 from vla_pruner_ros.runtime.output_lines import parse_outputs
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner, Tick
-from vla_pruner_ros.runtime.stamp_order import JUMP_BACK
 from vla_pruner_ros.runtime.watchdog import Watchdog
 
 SECOND = 10**9
 HEARTBEAT = 1 / 30  # seconds
-CLOCK_PATIENCE = 0.5  # seconds of wall time in which the node's clock may stand still
 IDLE_WAIT = 0.1  # seconds until an idle inference thread looks again whether inputs went stale
-LOG_EVERY = 30.0  # seconds between repeats of a message
-LOG_GAP = 2.0  # seconds after a recovery until the same trouble is logged again
 PAUSE_AFTER_ERROR = 0.05  # seconds; keeps a step that fails at once from spinning
+END_PATIENCE = 10.0  # seconds that a step under way may take when everything ends
 
 #: Reasons of a tick (what stands before a colon) after which the robot is stopped at once.
 FAILED = ('unsafe_action', 'backend_error', 'internal_error', 'no_server', 'no_answer')
-#: Parameters that act on the motion under way when they change.
-MOTION_LIMITS = ('max_step', 'max_velocity', 'max_acceleration', 'position_low', 'position_high')
 
 Load = Callable[[Parameters], Backend]
 
@@ -74,13 +71,10 @@ class Session:
         self._epoch = 0
         self._failing = False
         self._dry_run = live.snapshot.dry_run
-        self._driving = False  # the robot was sent a motion that nothing has ended yet
-        self._clock = (0, 0.0)  # node time seen last, and wall time when it changed
-        self._stalled = False
+        self._clock = ClockWatch(self.now)
+        self._hung = False
         self._gate = threading.RLock()
-        self._logged: dict[str, float] = {}
-        self._lost = ''  # trouble that was logged last and is not over
-        self._limited_by = self._limits_of(live.snapshot)
+        self._log = TroubleLog(node.get_logger())
         self._stack = ExitStack()
         try:
             self._build(load)
@@ -91,9 +85,9 @@ class Session:
     def _build(self, load: Load) -> None:
         revision, parameters = self.live.current
         self.worker = Worker('inference', self._on_error)
-        self._stack.callback(self.worker.close)
+        self._stack.callback(self._end_worker)
         backend = self.worker.call(lambda: load(parameters))
-        self._stack.callback(self.worker.call, backend.close)
+        self._stack.callback(self._finish, backend.close)
         if backend.memory:
             self.node.get_logger().info(backend.memory)
         self.spec = backend.spec
@@ -103,6 +97,7 @@ class Session:
         self.worker.call(self._warm_up)
         self.publishers = Publishers(self.node, self.runner, parameters, self.now, self.trouble)
         self._stack.callback(self.publishers.close)
+        self.stop = RobotStop(self.runner, self.publishers, self._log.warn)
         self.inputs = Inputs(self.node, self.spec, parameters, self.runner.cache)
         self._stack.callback(self.inputs.close)
         # Wall time: a paused /clock must not stop the heartbeat, only what it measures.
@@ -110,7 +105,7 @@ class Session:
                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._stack.callback(self.node.destroy_timer, timer)
         # First of all when closing: let the step under way end, it may still draw an overlay.
-        self._stack.callback(self.worker.call, lambda: None)
+        self._stack.callback(self._finish, lambda: None)
 
     def _warm_up(self) -> None:
         """Run the policy until it is warm, and plan for the time that it takes."""
@@ -118,8 +113,24 @@ class Session:
 
     def close(self) -> None:
         """Undo everything: stop, forget, free the model, withdraw the topics."""
-        self.deactivate()
-        self._stack.close()
+        try:
+            self.deactivate()
+        finally:
+            self._stack.close()
+
+    def _finish(self, job: Callable[[], None]) -> None:
+        """Run a last job on the inference thread; one that hangs is not waited for for ever."""
+        try:
+            self.worker.call(job, 0.0 if self._hung else END_PATIENCE)
+        except TimeoutError:
+            if not self._hung:
+                self._hung = True
+                self.node.get_logger().error(
+                    f'the model has not come back for {END_PATIENCE:g} s and is left behind: it '
+                    'is freed when it does; if it never does, restart this process')
+
+    def _end_worker(self) -> None:
+        self.worker.close(0.0 if self._hung else END_PATIENCE)
 
     def now(self) -> int:
         """Node time in nanoseconds."""
@@ -128,13 +139,14 @@ class Session:
     def activate(self) -> None:
         """Start answering images, from a clean state."""
         with self._gate:
-            self.runner.activate()
+            self.runner.activate(self.now())
             self.publishers.forget()
             self.active = True
             self.reason = ''
             self._failing = False
             self._epoch += 1
             self._dry_run = self.live.snapshot.dry_run
+            self._clock.restart()
         self.worker.repeat(self._step)
 
     def deactivate(self) -> None:
@@ -145,10 +157,12 @@ class Session:
             self.active = False
             self._epoch += 1
             self.watchdog.disarm()
-            self._safe_action()
-            self.publishers.finish()  # nothing follows
-            self.runner.motion.clear()
-        self.worker.repeat(None)
+            self.worker.repeat(None)
+            try:
+                self._safe_action()
+            finally:
+                self.publishers.finish()  # nothing follows
+                self.runner.motion.clear(self.now())
         self.runner.cache.clear()
 
     def request_reset(self) -> None:
@@ -206,37 +220,40 @@ class Session:
             self.revision = revision
         tick = self.runner.tick(self.now(), self.now)
         with self._gate:
-            if not self.active or self._epoch != epoch:
+            # While the clock stands still nothing can be timed.
+            parameters = self.live.snapshot
+            if not self.active or self._epoch != epoch or self._stands(parameters):
                 return
-            tick = self._sendable(tick)
+            self._switch_dry_run(parameters)
+            tick = self._sendable(tick, parameters)
             self._note(tick)
             if tick.command is not None:
-                self._publish(tick)
+                self._publish(tick, parameters)
             if tick.stats is not None:
                 self.last_step = step_facts(tick, tick.stats, self.revision)
                 self.reporter.status({'state': 'active', 'failure': '', **self.facts()})
-        if (tick.stats is not None and tick.observation is not None
-                and parameters.publish_overlay and self.publishers.overlay_wanted()):
+            wanted = parameters.publish_overlay and self.publishers.overlay_wanted()
+        if wanted and tick.stats is not None and tick.observation is not None:
             self.publishers.overlay(tick.observation, tick.stats)
 
-    def _sendable(self, tick: Tick) -> Tick:
-        """The tick without its command where that must not be sent."""
-        void = self._follow_dry_run() and tick.proposal is not None
-        if void or tick.command is None:
-            return replace(tick, command=None, proposal=None)
-        missing = self.publishers.missing(self._dry_run)
+    def _sendable(self, tick: Tick, parameters: Parameters) -> Tick:
+        """The tick as it may be sent now: planned anew, or without its command, if need be."""
+        if tick.proposal is not None and not self.runner.motion.fits(tick.proposal, parameters):
+            # The robot was stopped meanwhile, or a limit changed: not what was planned before.
+            tick = self.runner.again(tick, parameters, self.now())
+        missing = '' if tick.command is None else self.publishers.missing(parameters.dry_run)
         if not missing:
             return tick
         self.runner.counters.failure(missing)
         return replace(tick, reason=missing, command=None, proposal=None,
                        message='its action server is not there or does not answer')
 
-    def _publish(self, tick: Tick) -> None:
-        self.publishers.command(tick.command, self._dry_run)
+    def _publish(self, tick: Tick, parameters: Parameters) -> None:
+        self.stop.driving = self.stop.driving or not parameters.dry_run
+        self.publishers.command(tick.command, parameters.dry_run)
         self.runner.sent(tick, self.now())
         if tick.proposal is not None:
-            self.publishers.follow(self._dry_run)
-        self._driving = self._driving or not self._dry_run
+            self.publishers.follow(parameters.dry_run)
         self._failing = False
         if self.watchdog.feed(self.now()):
             self.node.get_logger().info('chunks flow again')
@@ -247,25 +264,15 @@ class Session:
             return
         if tick.reason:
             words = f'no command: {tick.reason}' + (f' ({tick.message})' if tick.message else '')
-            self._log(tick.reason, words)
-        elif self._lost:
-            self.node.get_logger().info(f'recovered from {self._lost}')
-            # A loss right after this one is the same trouble; a later one is worth a line.
-            self._logged[self._lost] = time.monotonic() - LOG_EVERY + LOG_GAP
-            self._lost = ''
+            self._log.warn(tick.reason, words)
+        else:
+            self._log.well()
         if tick.resets:
             self.node.get_logger().info(f'policy memory cleared: {", ".join(tick.resets)}')
         self.reason = tick.reason
-        if tick.reason.partition(':')[0] in FAILED and not self._failing and self._driving:
-            self._failing = True  # a policy that fails must not leave the robot in motion
-            self._safe_action()
-
-    def _log(self, key: str, words: str) -> None:
-        now = time.monotonic()
-        if now - self._logged.get(key, -LOG_EVERY) >= LOG_EVERY:
-            self._logged[key] = now
-            self._lost = key
-            self.node.get_logger().warning(words)
+        if tick.reason.partition(':')[0] in FAILED and not self._failing and self.stop.driving:
+            self._safe_action()  # a policy that fails must not leave the robot in motion
+            self._failing = True
 
     def _on_error(self, error: BaseException) -> None:
         """Anything unexpected in a step: say it, stop the robot, go on."""
@@ -273,12 +280,12 @@ class Session:
         kind = f'exception:{type(error).__name__}'
         details = ''.join(traceback.format_exception(type(error), error, error.__traceback__))
         with self._gate:
-            self._log(kind, f'the control step failed:\n{details}')
+            self._log.warn(kind, f'the control step failed:\n{details}')
             if self.active:
                 self.reason = kind
                 if not self._failing:
-                    self._failing = True
                     self._safe_action()
+                    self._failing = True
         threading.Event().wait(PAUSE_AFTER_ERROR)
 
     def stop_for(self, reason: str) -> None:
@@ -292,11 +299,11 @@ class Session:
     def trouble(self, reason: str, words: str) -> None:
         """The robot does not do what was planned: stop it, go on (any thread)."""
         with self._gate:
-            self._log(reason, words)
+            self._log.warn(reason, words)
             if self.active:
                 self.reason = reason
                 self.runner.counters.failure(reason)
-                if self._driving:
+                if self.stop.driving:
                     self._safe_action()
 
     # ---- executor thread
@@ -305,14 +312,17 @@ class Session:
         with self._gate:
             if not self.active:
                 return
-            now, parameters = self.now(), self.live.snapshot
-            if now == 0:  # use_sim_time, and no /clock yet: nothing can be timed
-                return
+            parameters = self.live.snapshot
+            news = self._clock.look(self.node.get_clock().ros_time_is_active)
+            now = news.now_ns
+            if now == 0 and not self.watchdog.armed:
+                return  # use_sim_time, and no /clock yet: nothing can be timed
             if not self.watchdog.armed:
                 self.watchdog.arm(now)
-            if not self._clock_runs(now, parameters.lock_step):
+            self._heed(news, parameters)
+            if self._stands(parameters):
                 return
-            self._follow_dry_run()
+            self._switch_dry_run(parameters)
             timeout = int(parameters.watchdog_timeout * SECOND)
             # In lock step the robot waits for the policy: silence moves nothing.
             if not parameters.lock_step and self.watchdog.check(now, timeout):
@@ -323,74 +333,65 @@ class Session:
                 self._safe_action()
             self._tighten(now, parameters)
 
-    def _follow_dry_run(self) -> bool:
-        """Switch between robot and dry run; whether there was anything to switch."""
-        wanted = self.live.snapshot.dry_run
-        if wanted == self._dry_run:
-            return False
-        if wanted:
+    def _heed(self, news: ClockNews, parameters: Parameters) -> None:
+        """A clock that stands still or was set stops the robot: its times mean nothing any more.
+
+        Judged by wall time: a motion timed by a clock that stands still would never end.
+        """
+        if news.resumed and not parameters.lock_step:
+            self.node.get_logger().info('the clock goes on')
+        if news.jump_ns:
+            self._log.warn('clock_jump', 'the clock was set by '
+                           f'{news.jump_ns / SECOND:.3f} s: the robot is stopped')
+            self._epoch += 1  # an answer under way belongs to another time
+            self.watchdog.arm(news.now_ns)
+            if self.node.get_clock().ros_time_is_active:
+                self.runner.motion.halt()  # a simulation began again: nobody knows where
+            else:
+                self.runner.motion.shift(news.jump_ns)  # the robot is where it was
+            self._end_motion()
+        elif news.stopped and not parameters.lock_step:
+            self.reason = 'clock_stopped'
+            self._log.warn('clock_stopped', 'the clock stands still (use_sim_time without /clock, '
+                           'or a paused simulation): the robot is stopped')
+            self._end_motion()
+
+    def _stands(self, parameters: Parameters) -> bool:
+        """Whether a clock that stands still forbids motion; in lock step it waits for us."""
+        return self._clock.standing and not parameters.lock_step
+
+    def _end_motion(self) -> None:
+        """Stop, and end the velocities also where the safe action is to do nothing."""
+        self._safe_action()
+        if self.live.snapshot.watchdog_action == 'none':
+            self.runner.motion.halt()
+
+    def _switch_dry_run(self, parameters: Parameters) -> None:
+        """Between dry run and earnest nothing is carried over: the robot did only one of them."""
+        if parameters.dry_run == self._dry_run:
+            return
+        if parameters.dry_run:
             self._safe_action()  # the robot must not run on with its last chunk
             self.publishers.finish()
         else:
-            self.runner.motion.clear()  # the robot was never there
             self.publishers.forget()
-        self._dry_run = wanted
-        return True
-
-    def _clock_runs(self, now: int, lock_step: bool) -> bool:
-        """Whether node time goes on; a clock that stands still or jumps back stops the robot.
-
-        Measured by wall time: a motion timed by a clock that stands still would never end.
-        """
-        seen, when = self._clock
-        wall = time.monotonic()
-        if now != seen:
-            self._clock = (now, wall)
-            if self._stalled:
-                self._stalled = False
-                self.node.get_logger().info('the clock goes on')
-            if now < seen - JUMP_BACK:
-                self.runner.motion.clear()  # its times mean nothing any more
-                self._safe_action(by_plan=False)
-            return True
-        if not lock_step and wall - when > CLOCK_PATIENCE and not self._stalled:
-            self._stalled = True
-            self.reason = 'clock_stopped'
-            self._log('clock_stopped', 'the clock stands still (use_sim_time without /clock, or a '
-                      'paused simulation): the robot is stopped')
-            self._safe_action()
-        return not self._stalled
+        self.runner.motion.halt()
+        self._dry_run = parameters.dry_run
 
     def _tighten(self, now: int, parameters: Parameters) -> None:
         """A limit that was changed acts on the motion under way, not only on the next chunk."""
-        if self._limits_of(parameters) == self._limited_by:
-            return
-        self._limited_by = self._limits_of(parameters)
         motion = self.runner.motion
+        if not motion.outdated(parameters):
+            return
         motion.update(parameters)
         proposal = motion.relimit(now, self.runner.measured(now))
         if proposal is not None:
             self.publishers.command(proposal.command, parameters.dry_run)
             motion.commit(proposal)
 
-    @staticmethod
-    def _limits_of(parameters: Parameters) -> tuple[Any, ...]:
-        return tuple(getattr(parameters, name) for name in MOTION_LIMITS)
-
-    def _safe_action(self, by_plan: bool = True) -> None:
-        """Stop the robot now, wherever the last motion went (the gate is held)."""
-        parameters, now = self.live.snapshot, self.now()
-        motion = self.runner.motion
-        proposal = motion.stop(now, self.runner.measured(now))
-        targets = [False] if self._driving or not parameters.dry_run else []
-        targets += [True] if parameters.dry_run else []
-        sent = self.publishers.stop(parameters.watchdog_action, now, proposal, targets, by_plan)
-        if parameters.watchdog_action != 'none':
-            self._driving = False
-            if proposal is not None and not parameters.lock_step:
-                motion.commit(proposal)  # the next chunk goes on from where it is held
-            else:
-                motion.clear()
-            if not sent or (proposal is None and parameters.watchdog_action == 'hold'):
-                self._log('safe_action', 'nothing to hold: no motion under way and no fresh '
-                          'measurement of the robot')
+    def _safe_action(self) -> None:
+        """Publish the watchdog action now (the gate is held)."""
+        parameters = self.live.snapshot
+        if not parameters.dry_run:
+            self._switch_dry_run(parameters)  # the robot never did what a dry run did
+        self.stop.act(parameters, self.now())

@@ -5,7 +5,7 @@ Loading, warm-up, steps and freeing all happen here, never in the executor: Open
 state per thread, and callbacks must not wait for a model.  Knows neither ROS nor models.
 """
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 import threading
 import traceback
 from typing import Any
@@ -36,8 +36,12 @@ class Worker:
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
-    def call(self, job: Callable[[], Any]) -> Any:
-        """Run ``job`` on the thread and return its result, or raise what it raised."""
+    def call(self, job: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Run ``job`` on the thread and return its result, or raise what it raised.
+
+        Raises:
+            TimeoutError: it has not run within ``timeout`` seconds; it runs when its turn comes.
+        """
         future: Future[Any] = Future()
         with self._condition:
             if self._closed:
@@ -45,6 +49,8 @@ class Worker:
             self._jobs.append((future, job))
             self._condition.notify()
         self.wake()
+        if not wait([future], timeout).done:
+            raise TimeoutError(f'the inference thread is busy for more than {timeout} s')
         return future.result()
 
     def repeat(self, step: Step | None) -> None:
@@ -54,14 +60,18 @@ class Worker:
             self._condition.notify()
         self.wake()
 
-    def close(self) -> None:
-        """End the thread after the job or step in progress."""
+    def close(self, timeout: float | None = None) -> bool:
+        """End the thread after the jobs and the step in progress; False: not within ``timeout``.
+
+        It ends by itself when they return, later.
+        """
         with self._condition:
             self._closed = True
             self._step = None
             self._condition.notify()
         self.wake()
-        self._thread.join()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _failed(self, error: BaseException) -> None:
         """Tell about a failed step; whatever the teller does, the thread lives on."""

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_pruner_ros.runtime.measured_state import Measured
-from vla_pruner_ros.runtime.motion.motion_queue import CLOSING_NS, MotionQueue
+from vla_pruner_ros.runtime.motion.motion_queue import MotionQueue
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
+from vla_pruner_ros.runtime.motion.velocity_stream import CLOSING_NS
 
 SECOND = 10**9
 CLOCK_STEP = SECOND // 4  # the clock may run ahead by this much from one call to the next
+APART = SECOND // 20  # between the times of the player and of a stop that it can go over to
 STILL = 1e-9  # units per second
 
 
@@ -56,6 +58,11 @@ class PlanPlayer:
         self._closing: int | None = None  # until when zeros are said, where nothing is known
 
     @property
+    def following(self) -> bool:
+        """Whether the motion under way is played, with whatever takes its place."""
+        return self._following
+
+    @property
     def stopping(self) -> bool:
         """Whether a stop is being played."""
         return not self._following and (self._path is not None or self._closing is not None)
@@ -71,12 +78,23 @@ class PlanPlayer:
         self._closing = None
 
     def stop(self, path: TimedPath | None = None) -> None:
-        """End the motion: play ``path``, or brake from what was said last."""
+        """End the motion: play ``path``, or brake from what was said last.
+
+        So it does also where ``path`` is timed by a clock that has stood still or was set
+        meanwhile: played from here, it would be a leap.
+        """
         self._following = False
-        if path is None and self._said is not None:
+        if self._said is None:
+            self._time = self._time if path is None else path.start_ns
+        elif path is None or abs(path.start_ns - self._time) > 2 * self._period + APART:
             path = self._motion.braking(*self._said, self._time)
         self._path = path
         self._closing = self._time + CLOSING_NS if path is None else None
+
+    def still(self) -> Sample:
+        """What ends a motion at once."""
+        return Sample(self._time, None if self._said is None else self._said[0],
+                      np.zeros(self._motion.space.size))
 
     def silence(self) -> None:
         """Say nothing more."""

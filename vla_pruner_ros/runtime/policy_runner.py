@@ -20,7 +20,8 @@ from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Continuation, Observation, StepStats
 from vla_pruner_ros.runtime.measured_state import Measured
 from vla_pruner_ros.runtime.motion.delay_window import DelayWindow
-from vla_pruner_ros.runtime.motion.motion_queue import MotionQueue, Proposal
+from vla_pruner_ros.runtime.motion.motion_queue import MotionQueue
+from vla_pruner_ros.runtime.motion.proposal import Proposal
 from vla_pruner_ros.runtime.observation_cache import ObservationCache
 from vla_pruner_ros.runtime.step_counters import Counters
 from vla_pruner_ros.runtime.timed_targets import Command, CommandBuilder, joint_command_names
@@ -123,10 +124,10 @@ class PolicyRunner:
         with self._lock:
             self._requested.append(reason)
 
-    def activate(self) -> None:
+    def activate(self, now_ns: int | None = None) -> None:
         """Start afresh: no old messages, no memory."""
         self.cache.clear()
-        self.motion.clear()
+        self.motion.clear(now_ns)
         self.delays.restart()
         self.reset('activation')
 
@@ -158,7 +159,7 @@ class PolicyRunner:
             self.commands.reset()
             self.motion.forget_gripper()
         if 'clock_jump' in resets:
-            self.motion.clear()
+            self.motion.halt()
             self.delays.restart()
         try:
             return self._answer(take.observation, resets, clock or (lambda: now_ns))
@@ -199,17 +200,30 @@ class PolicyRunner:
         if lock_step:
             return Tick('', chunk, self.commands.build(chunk, observation), None, stats,
                         observation, resets)
-        now = clock()
+        return self._planned(Tick('', chunk, None, None, stats, observation, resets), clock())
+
+    def again(self, tick: Tick, parameters: Parameters, now_ns: int) -> Tick:
+        """The tick planned anew: the robot was stopped since, or its limits have changed."""
+        self.motion.update(parameters)
+        assert tick.observation is not None  # there was a proposal
+        try:
+            return self._planned(replace(tick, command=None, proposal=None), now_ns)
+        except Exception as error:
+            return self._failed(error, tick.observation, tick.resets)
+
+    def _planned(self, tick: Tick, now: int) -> Tick:
+        """The motion for a tick's chunk, if it were sent now."""
+        assert tick.chunk is not None and tick.observation is not None
         measured = self.measured(now)
-        proposal, reason = self.motion.propose(chunk, observation, now, measured)
+        proposal, reason = self.motion.propose(tick.chunk, tick.observation, now, measured)
         if reason and self.parameters.chunk_timing == 'auto':
             # Wholly past: the robot has stood meanwhile, so the rows may as well begin now.
-            self._plan_for(now - observation.stamp_ns)
-            proposal, reason = self.motion.propose(chunk, observation, now, measured)
+            self._plan_for(now - tick.observation.stamp_ns)
+            proposal, reason = self.motion.propose(tick.chunk, tick.observation, now, measured)
         if reason:
             self.counters.failure(reason)
-        return Tick(reason, chunk, None if proposal is None else proposal.command, proposal, stats,
-                    observation, resets)
+        return replace(tick, reason=reason, proposal=proposal,
+                       command=None if proposal is None else proposal.command)
 
     def _with_continuation(self, observation: Observation) -> Observation:
         """Tell a policy that can inpaint what the robot does while it thinks."""

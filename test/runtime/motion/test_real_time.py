@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from real_time_rig import RealTime
 
-from vla_pruner_ros.runtime.motion.motion_queue import CLOSING_NS
+from vla_pruner_ros.runtime.motion.velocity_stream import CLOSING_NS
 
 STEADY = 0.01 / 0.05  # metres per second that a white image asks for
 

@@ -67,10 +67,21 @@ class PlanStream:
             self._player.stop(path)
 
     def finish(self, timeout: float) -> None:
-        """Wait until a stop has been played to its end, then say nothing more."""
+        """Stop, wait until that has been played to its end, then say nothing more.
+
+        Nothing behind these outputs would end a motion: what has not come to rest by then is told
+        to stand still.
+        """
         with self._rested:
-            self._rested.wait_for(lambda: not self._player.stopping or self._player.rested,
-                                  timeout)
+            if self._player.following:
+                self._player.stop()
+            if not self._rested.wait_for(self._is_over, timeout):
+                self._say(self._player.still(), self._clock())
+        self.silence()
+
+    def silence(self) -> None:
+        """Say nothing more."""
+        with self._lock:
             self._player.silence()
             self._told.clear()
 
@@ -84,11 +95,17 @@ class PlanStream:
             moment = now - max(time.monotonic_ns() - planned_ns, 0)
             sample = self._player.sample(moment, planned_ns)
             if sample is not None:
-                out = [(sender, self._message(sender, sample, now)) for sender in self._senders]
-                for sender, message in out:
-                    if message is not None:
-                        sender.send(message, self._dry_run)
+                self._say(sample, now)
             self._rested.notify_all()
+
+    def _is_over(self) -> bool:
+        return not self._player.stopping or self._player.rested
+
+    def _say(self, sample: Sample, now: int) -> None:
+        out = [(sender, self._message(sender, sample, now)) for sender in self._senders]
+        for sender, message in out:
+            if message is not None:
+                sender.send(message, self._dry_run)
 
     def _message(self, sender: TopicSender | ActionSender, sample: Sample, now: int) -> Any:
         line = sender.line

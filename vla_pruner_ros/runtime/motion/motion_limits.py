@@ -10,7 +10,7 @@ motion that was limited (constant acceleration between two points).
 A robot that already is outside the box may come back but goes no further out; one that is faster
 than its limit brakes as hard as it may.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,7 +28,18 @@ CATCH_UP = 0.5
 TAIL = 2.0
 #: Seconds in which a motion without an acceleration limit comes to rest.
 BRAKE = 0.1
+#: Longest braking, seconds, whatever the limit: a stop that takes for ever is none.
+LONGEST_BRAKE = 10.0
 _CLOSE = 1e-6  # metres or radians that count as arrived
+
+
+#: Parameters that act on the motion under way when they change.
+MOTION_LIMITS = ('max_step', 'max_velocity', 'max_acceleration', 'position_low', 'position_high')
+
+
+def limits_of(parameters: Parameters) -> tuple[tuple[float, ...], ...]:
+    """Values of all limits, to be compared."""
+    return tuple(getattr(parameters, name) for name in MOTION_LIMITS)
 
 
 class Wanted(Protocol):
@@ -78,6 +89,10 @@ class MotionLimits:
         return cls(velocity, spread(parameters.max_acceleration),
                    np.array(parameters.position_low), np.array(parameters.position_high))
 
+    def slower(self, share: float) -> 'MotionLimits':
+        """The same with a share of the velocity."""
+        return replace(self, velocity=self.velocity * share)
+
     @property
     def any(self) -> bool:
         """Whether there is a limit at all."""
@@ -90,7 +105,7 @@ class Followed:
     """A motion that keeps the limits.
 
     Attributes:
-        times_ns: (P,) int64, ``step_ns`` apart.
+        times_ns: (P,) int64, ``step_ns`` apart; the first may be further from the start.
         points: (P, ...).
         velocities: (P, D); the last one is zero.
         counts: limit -> coordinates and points where it acted.
@@ -101,9 +116,16 @@ class Followed:
     velocities: np.ndarray
     counts: dict[str, int]
 
+    def held(self, span_ns: int) -> 'Followed':
+        """The same with its last point held for a time."""
+        return replace(self, times_ns=np.append(self.times_ns, self.times_ns[-1] + span_ns),
+                       points=np.vstack([self.points, self.points[-1:]]),
+                       velocities=np.vstack([self.velocities, 0.0 * self.velocities[-1:]]))
+
 
 def follow(space: Space, limits: MotionLimits, wanted: Wanted, start: np.ndarray,
-           velocity: np.ndarray, start_ns: int, end_ns: int, step_ns: int) -> Followed:
+           velocity: np.ndarray, start_ns: int, end_ns: int, step_ns: int,
+           first_ns: int = 0) -> Followed:
     """Follow ``wanted`` from a state of the robot, at rest at the end.
 
     Args:
@@ -115,6 +137,8 @@ def follow(space: Space, limits: MotionLimits, wanted: Wanted, start: np.ndarray
         start_ns: begin.
         end_ns: when the wanted motion is over.
         step_ns: time between two points.
+        first_ns: least time from the start to the first point (a controller that needs it must
+            not be given the points before it, and the way to the first one has limits, too).
 
     Returns:
         Points after the start; the start itself is not among them.
@@ -131,7 +155,8 @@ def follow(space: Space, limits: MotionLimits, wanted: Wanted, start: np.ndarray
     now = start_ns
     last = end_ns + round(TAIL * SECOND)
     while now < last:
-        now += step_ns
+        span_ns = step_ns if times else max(step_ns, first_ns)
+        now, step = now + span_ns, span_ns / SECOND
         goal, goal_speed = wanted.at(now)
         over = now >= end_ns
         if over:
@@ -192,15 +217,17 @@ def _inside(new: np.ndarray, speed: np.ndarray, here: np.ndarray, limits: Motion
 
 
 def _rest(space: Space, braking: np.ndarray, times: list[int], points: list[np.ndarray],
-          speeds: list[np.ndarray], step_ns: int) -> None:
+          speeds: list[np.ndarray], step_ns: int, first_ns: int = 0) -> None:
     """Append braking until everything stands still."""
-    step = step_ns / SECOND
+    braking = np.maximum(braking, np.abs(speeds[-1]) / LONGEST_BRAKE)
+    begin = len(times)
     while np.abs(speeds[-1]).any():
-        speed = speeds[-1]
+        span_ns = step_ns if len(times) > begin else max(step_ns, first_ns)
+        step, speed = span_ns / SECOND, speeds[-1]
         slower = np.sign(speed) * np.maximum(np.abs(speed) - braking * step, 0.0)
         points.append(space.plus(points[-1], 0.5 * (speed + slower) * step))
         speeds.append(slower)
-        times.append(times[-1] + step_ns)
+        times.append(times[-1] + span_ns)
 
 
 def _clip(values: np.ndarray, low: np.ndarray, high: np.ndarray, name: str,
@@ -213,18 +240,18 @@ def _clip(values: np.ndarray, low: np.ndarray, high: np.ndarray, name: str,
 
 
 def brake(space: Space, limits: MotionLimits, start: np.ndarray, velocity: np.ndarray,
-          start_ns: int, step_ns: int) -> Followed:
+          start_ns: int, step_ns: int, first_ns: int = 0) -> Followed:
     """The shortest motion from a state to rest that the acceleration limit allows.
 
-    Without one the robot stops in ``BRAKE`` seconds.
+    Without one the robot stops in ``BRAKE`` seconds, and with any in ``LONGEST_BRAKE``.
     """
     speed = np.array(velocity, np.float64)
     force = np.where(np.isfinite(limits.acceleration), limits.acceleration,
                      np.maximum(np.abs(speed), 1e-6) / BRAKE)
     times, points, speeds = [start_ns], [start], [speed]
-    _rest(space, force, times, points, speeds, step_ns)
+    _rest(space, force, times, points, speeds, step_ns, first_ns)
     if len(times) == 1:  # at rest already: stay
-        times.append(start_ns + step_ns)
+        times.append(start_ns + max(step_ns, first_ns))
         points.append(start)
         speeds.append(speed)
     return Followed(np.array(times[1:], np.int64), np.array(points[1:]), np.array(speeds[1:]), {})

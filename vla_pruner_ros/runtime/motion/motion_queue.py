@@ -3,21 +3,23 @@
 
 ``propose`` turns a chunk into the command that would be sent now: timed by ``chunk_timing``,
 joined to the motion under way, limited, and without points that come too soon for a controller.
-``commit`` says that it was sent; only then does it count.  The same plan gives the velocities for
+``commit`` says that it was sent; only then does it count, and it must not be sent any more when
+something happened in between (``fits``).  The same plan gives the velocities for
 servo controllers (``velocity``) and the motion that stops the robot (``stop``), so a limit that
-holds for one stream holds for all.  The inference thread proposes, the executor asks for
-velocities; a lock keeps them apart.
+holds for one stream holds for all.  The inference thread proposes, the executor stops and
+tightens; a lock keeps them apart.  Streams never wait for it: they read single references.
 """
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 import threading
 
 import numpy as np
 
 from vla_pruner_ros.core.action_limits import joint_start
+from vla_pruner_ros.core.errors import UnsafeActionError
 from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
-from vla_pruner_ros.runtime.gripper_decision import GripperDecision, GripperRows
+from vla_pruner_ros.runtime.gripper_decision import GripperDecision
 from vla_pruner_ros.runtime.measured_state import Measured
 from vla_pruner_ros.runtime.motion.chunk_joining import Ensemble, Entry, Joined, MOST_CHUNKS
 from vla_pruner_ros.runtime.motion.chunk_timing import ANSWER, ChunkTiming
@@ -25,12 +27,15 @@ from vla_pruner_ros.runtime.motion.motion_limits import (
     brake,
     follow,
     Followed,
+    limits_of,
     MotionLimits,
     Wanted,
 )
 from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, space_of
+from vla_pruner_ros.runtime.motion.proposal import Proposal, usable
 from vla_pruner_ros.runtime.motion.sent_motion import SentMotion, Start
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
+from vla_pruner_ros.runtime.motion.velocity_stream import VelocityStream
 from vla_pruner_ros.runtime.rotations import IDENTITY
 from vla_pruner_ros.runtime.timed_targets import (
     Command,
@@ -42,32 +47,10 @@ from vla_pruner_ros.runtime.timed_targets import (
 
 SECOND = 10**9
 FINEST = SECOND // 40  # between sent points, where rows are further apart
-CLOSING_NS = SECOND // 6  # after the end of a motion, in which streams still say where it ended
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A command that may be sent, and what follows when it is.
-
-    Attributes:
-        command: to publish.
-        path: the same motion, beginning where the robot is taken to be.
-        coverage_ns: until when rows of the policy are sent.
-        counts: limit -> points where it acted.
-        gripper: decisions that count once it is sent.
-        wanted: the chunk by itself, for ensembles.
-        now_ns: when it was made.
-        from_measured: it begins at the measurement, because the robot is not where it was sent.
-    """
-
-    command: Command
-    path: TimedPath
-    coverage_ns: int
-    counts: dict[str, int]
-    gripper: GripperRows | None
-    wanted: TimedPath | None
-    now_ns: int
-    from_measured: bool = False
+#: Shares of the velocity limit at which a robot behind its plan is tried to be met.
+SLOWER = (1.0, 0.5, 0.25)
+#: Ages of a measurement in which a robot that was not moved by us is brought back to it.
+UNHURRIED = 3
 
 
 class MotionQueue:
@@ -97,7 +80,10 @@ class MotionQueue:
         self._row_ns = round(spec.control_dt * SECOND)
         self._step_ns = self._row_ns // -(-self._row_ns // FINEST)
         self._sent = SentMotion(self.space)
+        self._stream = VelocityStream(self.space, self._sent)
         self._chunks: list[Entry] = []
+        self._version = 0  # counts what makes a proposal worthless
+        self._kept = limits_of(parameters)  # by the motion under way
         self.update(parameters)
 
     def update(self, parameters: Parameters) -> None:
@@ -108,11 +94,38 @@ class MotionQueue:
             self._sent.update(parameters)
             self._names = joint_command_names(self.spec, parameters)
 
-    def clear(self) -> None:
-        """Forget the motion under way (it was stopped, or the clock jumped)."""
+    def clear(self, now_ns: int | None = None) -> None:
+        """Forget everything, but not that the robot is still braking at ``now_ns``."""
         with self._lock:
+            self._version += 1
+            if now_ns is None or not self._sent.brakes(now_ns):
+                self._sent.clear()
+            self._chunks.clear()
+
+    def halt(self) -> None:
+        """Nothing is under way any more; streams brake from what they said last."""
+        with self._lock:
+            self._version += 1
             self._sent.clear()
             self._chunks.clear()
+
+    def shift(self, span_ns: int) -> None:
+        """The clock was set by ``span_ns``; the robot moves on by a clock of its own."""
+        with self._lock:
+            self._version += 1
+            self._chunks.clear()
+            self._sent.shift(span_ns)
+
+    def fits(self, proposal: Proposal, parameters: Parameters) -> bool:
+        """Whether a proposal may still be sent: no stop, no other motion, the same limits."""
+        with self._lock:
+            return proposal.version == self._version and proposal.limits == limits_of(parameters)
+
+    def outdated(self, parameters: Parameters) -> bool:
+        """Whether a motion is under way that was made with other limits than these."""
+        with self._lock:
+            return (self._sent.path is not None and not self._sent.halted
+                    and self._kept != limits_of(parameters))
 
     def forget_gripper(self) -> None:
         """A new episode: what the gripper was told belongs to the old one."""
@@ -149,7 +162,11 @@ class MotionQueue:
 
         Returns:
             (proposal, '') or (None, 'late') when all its rows are past.
+
+        Raises:
+            UnsafeActionError: its numbers are too large to be places.
         """
+        measured = usable(measured)
         with self._lock:
             begins = self._sent.start(now_ns, measured)
             actions = np.asarray(chunk.actions, np.float64)
@@ -168,6 +185,9 @@ class MotionQueue:
                                    measured)
             if proposal is None:
                 return None, 'late'
+            if not np.isfinite(proposal.path.points).all():
+                raise UnsafeActionError('the chunk leads to places that are not finite; the whole '
+                                        'chunk is dropped')
             times = proposal.command.times_ns
             positions = None
             if gripper.positions is not None:
@@ -181,7 +201,13 @@ class MotionQueue:
     def commit(self, proposal: Proposal) -> None:
         """The proposal was sent."""
         with self._lock:
-            self._sent.put(proposal.path, proposal.coverage_ns)
+            self._version += 1
+            if proposal.stops:
+                self._sent.halt(proposal.path)
+                self._chunks.clear()
+            else:
+                self._sent.put(proposal.path, proposal.coverage_ns)
+            self._kept = proposal.limits
             self.limited.update(proposal.counts)
             self.restarts += proposal.from_measured
             if proposal.gripper is not None:
@@ -199,14 +225,14 @@ class MotionQueue:
         stood still begins with row 0 now, instead of catching up with a plan it never followed.
         """
         moving = rows[:, self._columns]
-        stood = self._sent.over(now_ns)
+        stood = self._sent.halted or self._sent.over(now_ns)
         first = start.point
         slope: np.ndarray | None = None
         if self.timing.mode == ANSWER or stood:
             begin = now_ns + round(self._parameters.min_lead * SECOND)
             if first is None:
                 first = self._observed(observation, begin)
-            elif not stood:
+            else:
                 first = self.space.plus(first, start.velocity * ((begin - now_ns) / SECOND))
             slope = start.velocity
         else:
@@ -245,22 +271,27 @@ class MotionQueue:
                measured: Measured | None) -> Proposal | None:
         """Limit the joined motion and leave out what comes too soon."""
         assert start.point is not None  # the caller knows where it begins
-        if self._limits.any:
-            motion = follow(self.space, self._limits, joined, start.point, start.velocity, now_ns,
-                            self._end(joined, wanted, now_ns), self._step_ns)
-        else:
-            motion = self._sampled(joined, wanted, now_ns)
-        first = self._first(motion, now_ns, measured)
+        end, soonest = self._end(joined, wanted, now_ns), round(self._parameters.min_lead * SECOND)
+        first = None
+        for share in SLOWER:
+            limits = self._limits.slower(share)
+            motion = (follow(self.space, limits, joined, start.point, start.velocity, now_ns, end,
+                             self._step_ns, soonest)
+                      if limits.any else self._sampled(joined, wanted, now_ns))
+            first = self._first(motion, now_ns, measured)
+            if first is not None or measured is None or start.astray:
+                break
+            # At its limit and behind its plan: go on more slowly, until the robot is there.
         if first is None and measured is not None and not start.astray:
-            # At its limit and behind its plan: go on from where it really is.
-            stray = Start(measured.point, np.zeros(self.space.size), True)
+            stray = Start(self._sent.by_now(measured, now_ns), np.zeros(self.space.size), True)
             return self._build(joined, wanted, stray, now_ns, measured)
         if first is None:
             return None
         path = self._path(motion, start, now_ns)
         coverage = path.end_ns if self.timing.mode == ANSWER else wanted.end_ns
         return Proposal(self._command(motion, first, now_ns), path, coverage, motion.counts, None,
-                        None, now_ns, start.astray and self._sent.path is not None)
+                        None, now_ns, start.astray and self._sent.path is not None, False,
+                        limits_of(self._parameters), self._version)
 
     def _path(self, motion: Followed, start: Start, now_ns: int) -> TimedPath:
         return TimedPath(self.space, np.concatenate([[now_ns], motion.times_ns]),
@@ -316,9 +347,10 @@ class MotionQueue:
 
     def relimit(self, now_ns: int, measured: Measured | None) -> Proposal | None:
         """The motion under way with the limits of now; None when nothing is under way."""
+        measured = usable(measured)
         with self._lock:
             sent, covered = self._sent.path, self._sent.coverage_ns
-            if sent is None or self._sent.over(now_ns):
+            if sent is None or self._sent.halted or self._sent.over(now_ns):
                 return None
             start = self._sent.start(now_ns, measured)
             proposal = None if start.astray else self._build(sent, sent, start, now_ns, measured)
@@ -333,30 +365,21 @@ class MotionQueue:
         the plan has it, or that was sent nothing, is held where it was measured.
         """
         with self._lock:
-            self._chunks.clear()
-            return self._stopped(now_ns, measured)
+            return self._stopped(now_ns, usable(measured))
 
     def _stopped(self, now_ns: int, measured: Measured | None) -> Proposal | None:
-        start = self._sent.start(now_ns, measured)
+        start = self._sent.start(now_ns, measured, stopping=True)
         if start.point is None:
             return None
-        motion = self._held(brake(self.space, self._limits, start.point, start.velocity, now_ns,
-                                  self._step_ns), now_ns)
-        first = self._first(motion, now_ns, None)
-        assert first is not None  # the held point lies far enough ahead
-        return Proposal(self._command(motion, first, now_ns), self._path(motion, start, now_ns),
-                        now_ns, {}, None, None, now_ns, start.astray)
-
-    def _held(self, motion: Followed, now_ns: int) -> Followed:
-        """End a braking motion with two equal points that a controller still has ahead of it."""
-        soonest = now_ns + round(self._parameters.min_lead * SECOND)
-        end = max(int(motion.times_ns[-1]), soonest)
-        times = [one for one in motion.times_ns if one < end] + [end, end + self._row_ns]
-        last = motion.points[-1:]
-        points = np.vstack([motion.points[:len(times) - 2], last, last])
-        still = np.zeros((2, self.space.size))
-        return Followed(np.array(times, np.int64), points,
-                        np.vstack([motion.velocities[:len(times) - 2], still]), {})
+        soonest = round(self._parameters.min_lead * SECOND)
+        if start.astray and measured is not None:
+            # What moved it, it may have gone on since: it is not to be pulled back in a hurry.
+            soonest = max(soonest, UNHURRIED * measured.age_ns)
+        motion = brake(self.space, self._limits, start.point, start.velocity, now_ns,
+                       self._step_ns, soonest).held(self._row_ns)
+        return Proposal(self._command(motion, 0, now_ns), self._path(motion, start, now_ns),
+                        now_ns, {}, None, None, now_ns, start.astray, True,
+                        limits_of(self._parameters), self._version)
 
     def braking(self, point: np.ndarray, velocity: np.ndarray, now_ns: int) -> TimedPath:
         """The motion that brings a robot with this velocity to rest, within the limits."""
@@ -367,34 +390,11 @@ class MotionQueue:
                  path: TimedPath | None = None) -> np.ndarray | None:
         """Velocity (D,) for the next ``period_ns``; None when nothing is to be sent.
 
-        The mean of the plan over that time, so that a robot that integrates it follows the plan.
-        After the end some zeros are sent, then nothing, so that others may command the robot.
-
         ``path`` is a plan in place of the motion under way.
         """
-        sent = self._sent.path if path is None else path
-        if sent is None or now_ns >= sent.end_ns + CLOSING_NS:
-            return None
-        if now_ns >= sent.end_ns:
-            return np.zeros(self.space.size)
-        here, _ = sent.at(now_ns)
-        there, _ = sent.at(now_ns + period_ns)
-        speed = self.space.minus(there, here) * (SECOND / period_ns)
-        return self._boxed(speed, period_ns, measured)
-
-    def _boxed(self, speed: np.ndarray, period_ns: int,
-               measured: Measured | None) -> np.ndarray:
-        """Cut what would take the robot out of its box, from where it really is."""
-        limits, box = self._limits, len(self._limits.low)
-        if measured is None or not box:
-            return speed
-        seconds = (period_ns + measured.age_ns) / SECOND
-        here = measured.point[:box]
-        most = np.maximum(limits.high - here, 0.0) / seconds
-        least = np.minimum(limits.low - here, 0.0) / seconds
-        inside = np.clip(speed[:box], least, most)
-        if (inside != speed[:box]).any():
+        speed, cut = self._stream.at(path or self._sent.path, now_ns, period_ns,
+                                     usable(measured), self._limits)
+        if cut:
             with self._lock:
-                self.limited['position'] += int((inside != speed[:box]).sum())
-            speed = np.concatenate([inside, speed[box:]])
+                self.limited['position'] += cut
         return speed

@@ -5,8 +5,8 @@ The robot is taken to be where it was sent, because a measurement is old when it
 robot lags behind its commands.  Only one that is further away than its tolerance (it was moved by
 hand, blocked, or never followed) starts again from the measurement.
 """
-from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from vla_pruner_ros.runtime.motion.timed_path import TimedPath
 POSE_TOLERANCE, JOINT_TOLERANCE = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2), 0.15
 #: Seconds that a robot may lag behind its commands and still be where it was sent.
 TRACKING_LAG = 0.15
+LAG_NS = round(TRACKING_LAG * 10**9)
 REMEMBERED = 16  # motions, to know where the robot was sent when an old measurement was made
 
 
@@ -43,17 +44,25 @@ class SentMotion:
     Args:
         space: that the robot moves in.
 
+    Streams read it while others write: what they read is one reference.
+
     Attributes:
-        path: what was sent last; None: nothing, or it was stopped.
         coverage_ns: until when rows of the policy have been sent.
+        halted: ``path`` brings the robot to rest; no chunk is under way.
     """
 
     def __init__(self, space: Space):
         self._space = space
-        self.path: TimedPath | None = None
         self.coverage_ns: int | None = None
-        self._past: deque[TimedPath] = deque(maxlen=REMEMBERED)
+        self.halted = False
+        self._past: tuple[TimedPath, ...] = ()  # the motion under way is the last one
         self._tolerance = np.zeros(space.size)
+
+    @property
+    def path(self) -> TimedPath | None:
+        """What was sent last; None: nothing."""
+        past = self._past
+        return past[-1] if past else None
 
     def update(self, parameters: Parameters) -> None:
         """Take the tolerance of a snapshot that fits the policy."""
@@ -66,28 +75,56 @@ class SentMotion:
 
     def put(self, path: TimedPath, coverage_ns: int) -> None:
         """A motion was sent."""
-        self.path, self.coverage_ns = path, coverage_ns
-        self._past.append(path)
+        self._past = (*self._past[1 - REMEMBERED:], path)
+        self.coverage_ns, self.halted = coverage_ns, False
+
+    def halt(self, path: TimedPath) -> None:
+        """A motion was sent that brings the robot to rest."""
+        self._past = (*self._past[1 - REMEMBERED:], path)
+        self.coverage_ns, self.halted = None, True
 
     def clear(self) -> None:
         """Forget everything."""
-        self.path = self.coverage_ns = None
-        self._past.clear()
+        self._past, self.coverage_ns, self.halted = (), None, False
+
+    def shift(self, span_ns: int) -> None:
+        """The clock was set by ``span_ns``: the robot goes on as if nothing had happened."""
+        self._past = tuple(replace(one, times_ns=one.times_ns + span_ns) for one in self._past)
+        if self.coverage_ns is not None:
+            self.coverage_ns += span_ns
 
     def over(self, now_ns: int) -> bool:
         """Whether nothing is under way."""
         return self.path is None or now_ns >= self.path.end_ns
 
-    def start(self, now_ns: int, measured: Measured | None) -> Start:
-        """Where a motion that is sent now begins."""
+    def brakes(self, now_ns: int) -> bool:
+        """Whether the robot is on its way to rest."""
+        return (self.halted and self.path is not None
+                and self.path.start_ns <= now_ns < self.path.end_ns + LAG_NS)
+
+    def settled(self, now_ns: int, measured: Measured | None) -> bool:
+        """Whether the measurement was made when the motion was over: there the robot stands."""
+        return self.path is None or (
+            measured is not None
+            and now_ns - measured.age_ns >= self.path.end_ns + LAG_NS)
+
+    def start(self, now_ns: int, measured: Measured | None, stopping: bool = False) -> Start:
+        """Where a motion that is sent now begins.
+
+        Args:
+            now_ns: when.
+            measured: newest measurement.
+            stopping: it ends where it begins: a robot that stands is left where it is, because
+                somebody else may have moved it.
+        """
         still = np.zeros(self._space.size)
-        if self.path is None:
+        if self.path is None or (stopping or self.halted) and self.settled(now_ns, measured):
             return Start(None if measured is None else measured.point, still, measured is not None)
         point, speed = self.path.at(now_ns)
         if measured is None:
             return Start(point, speed, False)
         # The measurement is old by now: it is held against what was commanded then.
-        if self._agrees(measured.point, self._when(measured, now_ns), speed):
+        if self._agrees(measured.point, _when(self._past, measured, now_ns), speed):
             return Start(point, speed, False)
         return Start(measured.point, still, True)
 
@@ -97,10 +134,10 @@ class SentMotion:
         Differences that a policy wants count from here: counted from the measurement, whatever
         keeps a robot behind its targets (weight, friction, its lag) is lost with every chunk.
         """
-        if self.path is None or not self._agrees(
-                point, self._at(time_ns), np.zeros(self._space.size)):
+        if self.path is None:
             return point
-        return self._at(time_ns)[0]
+        sent = _at(self._past, time_ns)
+        return sent[0] if self._agrees(point, sent, np.zeros(self._space.size)) else point
 
     def _agrees(self, point: np.ndarray, sent: tuple[np.ndarray, np.ndarray],
                 speed: np.ndarray) -> bool:
@@ -112,25 +149,28 @@ class SentMotion:
 
     def by_now(self, measured: Measured, now_ns: int) -> np.ndarray:
         """Where a measurement says the robot is by now: it went on with its plan meanwhile."""
-        if self.path is None or not measured.age_ns:
+        past = self._past
+        if not past or not measured.age_ns:
             return measured.point
-        moved = self._space.minus(self.path.at(now_ns)[0], self._when(measured, now_ns)[0])
+        moved = self._space.minus(past[-1].at(now_ns)[0], _when(past, measured, now_ns)[0])
         return self._space.plus(measured.point, moved)
 
-    def _when(self, measured: Measured, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
-        """What was commanded when it was measured: each joint at its own time.
 
-        Two senders have two ages; by the older one, the joints of the other would seem astray.
-        """
-        if len(set(measured.ages_ns)) < 2:
-            return self._at(now_ns - measured.age_ns)
-        found = [self._at(now_ns - age) for age in measured.ages_ns]
-        joint = range(len(found))
-        return (np.array([found[one][0][one] for one in joint]),
-                np.array([found[one][1][one] for one in joint]))
+def _when(past: Sequence[TimedPath], measured: Measured,
+          now_ns: int) -> tuple[np.ndarray, np.ndarray]:
+    """What was commanded when it was measured: each joint at its own time.
 
-    def _at(self, time_ns: int) -> tuple[np.ndarray, np.ndarray]:
-        """What was commanded at a time, also before the motion under way began."""
-        paths = list(self._past)
-        found = next((one for one in reversed(paths) if one.start_ns <= time_ns), paths[0])
-        return found.at(time_ns)
+    Two senders have two ages; by the older one, the joints of the other would seem astray.
+    """
+    if len(set(measured.ages_ns)) < 2:
+        return _at(past, now_ns - measured.age_ns)
+    found = [_at(past, now_ns - age) for age in measured.ages_ns]
+    joint = range(len(found))
+    return (np.array([found[one][0][one] for one in joint]),
+            np.array([found[one][1][one] for one in joint]))
+
+
+def _at(past: Sequence[TimedPath], time_ns: int) -> tuple[np.ndarray, np.ndarray]:
+    """What was commanded at a time, also before the motion under way began."""
+    found = next((one for one in reversed(past) if one.start_ns <= time_ns), past[0])
+    return found.at(time_ns)

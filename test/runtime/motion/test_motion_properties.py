@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random chunks, delays, stops, limits and hands: nothing that leaves ever breaks a limit."""
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from motion_checks import MovedRobot
+import pytest
+
+AGES = st.integers(0, 600)  # milliseconds
+ROWS = st.lists(st.floats(-1, 1), min_size=1, max_size=14)
+STEPS = st.lists(st.one_of(
+    st.tuples(st.just('chunk'), ROWS, AGES), st.tuples(st.just('wait'), st.integers(1, 700)),
+    st.tuples(st.just('stop'))), min_size=1, max_size=12)
+SETUP = st.fixed_dictionaries({
+    'chunk_join': st.sampled_from(['replace', 'linear', 'ensemble']),
+    'chunk_timing': st.sampled_from(['observation', 'answer', 'auto']),
+    'join_time': st.floats(0.0, 0.5), 'min_lead': st.sampled_from([0.0, 0.01, 0.1, 0.3]),
+    'max_velocity': st.sampled_from([[], [0.05], [0.3], [2.0]]),
+    'max_acceleration': st.sampled_from([[], [0.2], [1.0], [20.0]]),
+    'execution_horizon': st.sampled_from([1, 4, 8])})
+
+
+def play(robot, steps):
+    for name, *values in steps:
+        getattr(robot, name)(*values)
+
+
+@settings(max_examples=400, deadline=None)
+@given(setup=SETUP, steps=STEPS, age=st.integers(0, 200))
+@pytest.mark.parametrize('kind', ['joints', 'poses'])
+def test_limits_hold_for_a_robot_that_goes_where_it_is_sent(kind, setup, steps, age):
+    robot = MovedRobot(kind, **setup, position_low=[-0.5] * (2 if kind == 'joints' else 3),
+                       position_high=[0.6] * (2 if kind == 'joints' else 3))
+    robot.age = age * 10**6
+    play(robot, steps)
+
+
+@settings(max_examples=400, deadline=None)
+@given(setup=SETUP, steps=STEPS, age=st.integers(0, 200), lag=st.integers(1, 120))
+@pytest.mark.parametrize('kind', ['joints', 'poses'])
+def test_limits_hold_for_a_robot_that_lags_behind(kind, setup, steps, age, lag):
+    robot = MovedRobot(kind, **setup)
+    robot.age, robot.lag = age * 10**6, lag * 10**6
+    play(robot, steps)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the motion queue answers: a command that may be sent, and what follows when it is."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_pruner_ros.runtime.gripper_decision import GripperRows
+from vla_pruner_ros.runtime.measured_state import Measured
+from vla_pruner_ros.runtime.motion.timed_path import TimedPath
+from vla_pruner_ros.runtime.timed_targets import Command
+
+
+def usable(measured: Measured | None) -> Measured | None:
+    """The measurement, if it is a place at all."""
+    return measured if measured is not None and np.isfinite(measured.point).all() else None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A command that may be sent, and what follows when it is.
+
+    Attributes:
+        command: to publish.
+        path: the same motion, beginning where the robot is taken to be.
+        coverage_ns: until when rows of the policy are sent.
+        counts: limit -> points where it acted.
+        gripper: decisions that count once it is sent.
+        wanted: the chunk by itself, for ensembles.
+        now_ns: when it was made.
+        from_measured: it begins at the measurement, because the robot is not where it was sent.
+        stops: it brings the robot to rest and ends whatever was under way.
+        limits: that it keeps.
+        version: of the queue when it was made.
+    """
+
+    command: Command
+    path: TimedPath
+    coverage_ns: int
+    counts: dict[str, int]
+    gripper: GripperRows | None
+    wanted: TimedPath | None
+    now_ns: int
+    from_measured: bool = False
+    stops: bool = False
+    limits: tuple[tuple[float, ...], ...] = ()
+    version: int = -1
