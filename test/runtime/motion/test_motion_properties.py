@@ -24,7 +24,7 @@ def play(robot, steps):
         getattr(robot, name)(*values)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(setup=SETUP, steps=STEPS, age=st.integers(0, 200))
 @pytest.mark.parametrize('kind', ['joints', 'poses'])
 def test_limits_hold_for_a_robot_that_goes_where_it_is_sent(kind, setup, steps, age):
@@ -34,10 +34,10 @@ def test_limits_hold_for_a_robot_that_goes_where_it_is_sent(kind, setup, steps, 
     play(robot, steps)
 
 
-@settings(max_examples=400, deadline=None)
-@given(setup=SETUP, steps=STEPS, age=st.integers(0, 200), lag=st.integers(1, 120))
+@settings(max_examples=60, deadline=None)
+@given(setup=SETUP, steps=STEPS, lag=st.integers(1, 120))
 @pytest.mark.parametrize('kind', ['joints', 'poses'])
-def test_limits_hold_for_a_robot_that_lags_behind(kind, setup, steps, age, lag):
+def test_limits_hold_for_a_robot_that_lags_behind(kind, setup, steps, lag):
     robot = MovedRobot(kind, **setup)
-    robot.age, robot.lag = age * 10**6, lag * 10**6
+    robot.lag = lag * 10**6
     play(robot, steps)
