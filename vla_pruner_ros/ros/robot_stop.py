@@ -55,7 +55,7 @@ class RobotStop:
         if proposal is not None and holds:
             motion.commit(proposal)
         else:
-            motion.halt()
+            motion.halt(now_ns)
         if not all(sent) or (proposal is None and holds):
             self._log('safe_action', NOTHING)
 

@@ -21,7 +21,14 @@ from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
 from vla_pruner_ros.runtime.gripper_decision import GripperDecision
 from vla_pruner_ros.runtime.measured_state import Measured
-from vla_pruner_ros.runtime.motion.chunk_joining import Ensemble, Entry, Joined, MOST_CHUNKS
+from vla_pruner_ros.runtime.motion.chunk_joining import (
+    end_of,
+    Ensemble,
+    Entry,
+    Joined,
+    MOST_CHUNKS,
+    sampled,
+)
 from vla_pruner_ros.runtime.motion.chunk_timing import ANSWER, ChunkTiming
 from vla_pruner_ros.runtime.motion.motion_limits import (
     brake,
@@ -32,7 +39,7 @@ from vla_pruner_ros.runtime.motion.motion_limits import (
     Wanted,
 )
 from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, space_of
-from vla_pruner_ros.runtime.motion.proposal import Proposal, usable
+from vla_pruner_ros.runtime.motion.proposal import command_of, Proposal, usable
 from vla_pruner_ros.runtime.motion.sent_motion import SentMotion, Start
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
 from vla_pruner_ros.runtime.motion.velocity_stream import VelocityStream
@@ -42,7 +49,6 @@ from vla_pruner_ros.runtime.timed_targets import (
     EndEffectorCommand,
     integrate,
     joint_command_names,
-    JointCommand,
 )
 
 SECOND = 10**9
@@ -105,11 +111,15 @@ class MotionQueue:
             self._stream.forget()
             self._chunks.clear()
 
-    def halt(self) -> None:
-        """The robot was stopped by zero velocity: nothing is under way, some more zeros follow."""
+    def halt(self, now_ns: int | None = None) -> None:
+        """Nothing is under way any more, some zero velocities follow.
+
+        Args:
+            now_ns: when zero velocity stopped the robot; None: nobody knows where it is.
+        """
         with self._lock:
             self._version += 1
-            self._sent.clear()
+            self._sent.freeze(now_ns)
             self._chunks.clear()
             self._stream.begin()
 
@@ -180,8 +190,7 @@ class MotionQueue:
             if proposal is None:
                 return None, 'late'
             if not np.isfinite(proposal.path.points).all():
-                raise UnsafeActionError('the chunk leads to places that are not finite; the whole '
-                                        'chunk is dropped')
+                raise UnsafeActionError('the chunk leads to places that are not finite')
             times = proposal.command.times_ns
             positions = None
             if gripper.positions is not None:
@@ -291,10 +300,11 @@ class MotionQueue:
         Where it cannot, the first point is moved, not left out: the way to the second one would
         have other velocities than those that were limited.
         """
-        end = self._end(joined, wanted, now_ns)
+        end = end_of(joined, wanted, now_ns)
         soonest = round(self._parameters.min_lead * SECOND)
         if not limits.any:
-            return self._sampled(joined, wanted, now_ns, soonest), True
+            return sampled(self.space, joined, wanted, now_ns, self._step_ns, soonest,
+                           self._parameters.chunk_join == 'ensemble'), True
         for _ in range(TRIES):
             assert start.point is not None
             motion = follow(self.space, limits, joined, start.point, start.velocity, now_ns, end,
@@ -310,28 +320,6 @@ class MotionQueue:
                          np.vstack([start.point, motion.points]),
                          np.vstack([start.velocity, motion.velocities]))
 
-    def _sampled(self, joined: Wanted, wanted: TimedPath, now_ns: int,
-                 soonest: int) -> Followed:
-        """Points of a motion without limits: the rows themselves, and a finer grid in the fade."""
-        fade = joined.span_ns if isinstance(joined, Joined) else 0
-        end = max(self._end(joined, wanted, now_ns), now_ns + max(soonest, self._step_ns))
-        fine = np.arange(now_ns + self._step_ns, now_ns + fade, self._step_ns)
-        rows = wanted.times_ns[wanted.times_ns > now_ns + fade]
-        if self._parameters.chunk_join == 'ensemble':
-            fine, rows = np.arange(now_ns + self._step_ns, end, self._step_ns), np.array([end])
-        times = np.concatenate([fine, rows]).astype(np.int64)
-        times = times[(times >= now_ns + soonest) & (times < end)]
-        times = np.append(times, end)
-        found = [joined.at(int(one)) for one in times]
-        speeds = np.array([one[1] for one in found]).reshape(-1, self.space.size)
-        speeds[-1] = 0.0
-        return Followed(times, np.array([one[0] for one in found]), speeds, {})
-
-    @staticmethod
-    def _end(joined: Wanted, wanted: TimedPath, now_ns: int) -> int:
-        """When the rows and the fade are over."""
-        return max(wanted.end_ns, now_ns + (joined.span_ns if isinstance(joined, Joined) else 0))
-
     def _first(self, motion: Followed, now_ns: int, measured: Measured | None) -> int | None:
         """Index of the first point that the robot can be at in time, from where it is."""
         fastest = self._limits.velocity
@@ -345,11 +333,8 @@ class MotionQueue:
         return None
 
     def _command(self, motion: Followed, stamp_ns: int) -> Command:
-        times, points = motion.times_ns, motion.points
-        if isinstance(self.space, PoseSpace):
-            return EndEffectorCommand(points, times, None, stamp_ns,
-                                      bool(self._parameters.pose_topic), motion.velocities)
-        return JointCommand(self._names, points, times, None, stamp_ns, motion.velocities)
+        return command_of(self.space, motion, stamp_ns, self._names,
+                          bool(self._parameters.pose_topic))
 
     # ---- the motion under way
 

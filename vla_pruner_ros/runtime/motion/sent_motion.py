@@ -77,6 +77,14 @@ class SentMotion:
         self.path, self.coverage_ns, self.halted = path, None, True
         self._past.append(path)
 
+    def freeze(self, now_ns: int | None) -> None:
+        """The robot was stopped at once; None: forget everything."""
+        if now_ns is None or self.path is None:
+            self.clear()
+        else:
+            point = self.path.at(now_ns)[0]
+            self.halt(TimedPath.through(self._space, np.array([now_ns]), point[None]))
+
     def clear(self) -> None:
         """Forget everything."""
         self.path, self.coverage_ns, self.halted = None, None, False
