@@ -74,7 +74,7 @@ class MovedRobot:
 
     # ---- what is done to it
 
-    def change(self, **values: object) -> None:
+    def change(self, values: dict[str, object]) -> None:
         """Live parameters; the motion under way takes the new limits."""
         self.parameters = self.parameters.changed(values)
         self.queue.update(self.parameters)
@@ -102,6 +102,22 @@ class MovedRobot:
         if proposal is not None:
             self.sent(proposal)
 
+    def hand(self, apart: float) -> None:
+        """Somebody pushes the robot away from where it was sent."""
+        push = np.full(self.space.size, apart)
+        if self.path is None:
+            self.rest = self.space.plus(self.rest, push)
+        else:
+            self.offset = push
+
+    def clock(self, ms: int) -> None:
+        """The clock is set; the controller goes by another one."""
+        self.now += ms * MS
+        if self.path is not None:
+            self.path = TimedPath(self.space, self.path.times_ns + ms * MS, self.path.points,
+                                  self.path.velocities)
+        self.queue.shift(ms * MS)
+
     def stop(self) -> None:
         """The safe action."""
         proposal = self.queue.stop(self.now, self.measured())
@@ -112,12 +128,9 @@ class MovedRobot:
         """A message reaches the controller: check it, then follow it."""
         assert self.queue.fits(proposal, self.parameters)
         state = self.state()
-        if proposal.from_measured:  # counted, and said: nothing can be continuous then
-            measured = self.measured()
-            state = State(proposal.path.points[0], proposal.path.velocities[0])
-            assert not state.speed.any()
+        if proposal.from_measured:  # it is somewhere else, so nothing can be continuous
+            state = State(proposal.path.points[0], np.zeros(self.space.size))
             self.offset = np.zeros(self.space.size)
-            del measured
         command = proposal.command
         points = command.positions if self.kind == 'joints' else command.poses
         path = TimedPath(self.space, np.concatenate([[self.now], command.times_ns]),
@@ -149,13 +162,12 @@ class MovedRobot:
         end = (-6 * whole / seconds + 2 * first + 4 * last) / seconds
         assert np.abs(np.stack([start, end])).max() < np.inf
         over = np.maximum(np.abs(start), np.abs(end)) - force
-        allowed = 1e-3 * np.minimum(force, 1e6) + SLACK
-        assert (over <= allowed).all(), f'acceleration by {over.max()}'
+        assert (over <= 1e-3 * np.minimum(force, 1e6) + SLACK).all(), over.max()
         share = np.linspace(0, 1, 9)[:, None, None]
-        speed = np.abs((6 * share - 6 * share**2) * whole / seconds
-                       + (3 * share**2 - 4 * share + 1) * first
-                       + (3 * share**2 - 2 * share) * last)
-        assert (speed <= fastest + SLACK).all(), f'velocity by {(speed - fastest).max()}'
+        square = share**2
+        speed = np.abs((6 * share - 6 * square) * whole / seconds
+                       + (3 * square - 4 * share + 1) * first + (3 * square - 2 * share) * last)
+        assert (speed <= fastest + SLACK).all(), (speed - fastest).max()
         self.check_box(path, limits)
 
     def check_box(self, path: TimedPath, limits: MotionLimits) -> None:
@@ -177,4 +189,53 @@ class MovedRobot:
         seconds = (path.times_ns[1] - self.now) / SECOND
         if self.offset.any() or self.tightened:
             return
-        assert (away <= fastest * seconds + SLACK).all(), f'reach by {(away / seconds).max()}'
+        assert (away <= fastest * seconds + SLACK).all(), (away / seconds).max()
+
+
+class TwistRobot(MovedRobot):
+    """Integrates the velocities that it is sent every 33 ms; they are checked, not the poses."""
+
+    def __init__(self, **parameters: object):
+        super().__init__('poses', **parameters)
+        self.places = [(self.now, self.rest)]
+        self.twist = np.zeros(6)
+
+    def state(self, at: int | None = None) -> State:
+        """Where it went."""
+        when = self.now if at is None else at
+        place = next((one for time, one in reversed(self.places) if time <= when), self.rest)
+        return State(place, self.twist)
+
+    def wait(self, ms: int) -> None:
+        """Some heartbeats."""
+        for _ in range(-(-ms // 33)):
+            self.beat()
+
+    def beat(self) -> None:
+        """One velocity, checked and integrated."""
+        cut, before = self.queue.limited['position'], self.twist
+        sent = self.queue.velocity(self.now, BEAT, self.measured())
+        limits = MotionLimits.of(self.parameters, self.spec, 6)
+        self.twist = np.zeros(6) if sent is None else sent
+        assert (np.abs(self.twist) <= limits.velocity + SLACK).all()
+        if self.queue.limited['position'] == cut and before is not None:
+            change = np.abs(self.twist - before) / (BEAT / SECOND)
+            # A percent more: rotations one after the other do not just add up.
+            assert (change <= limits.acceleration * 1.01 + SLACK).all()
+        place = self.space.plus(self.places[-1][1], self.twist * (BEAT / SECOND))
+        assert (place[:3] <= limits.high + SLACK).all()
+        assert (place[:3] >= limits.low - SLACK).all()
+        self.now += BEAT
+        self.places.append((self.now, place))
+
+    def stop(self) -> None:
+        """Zero at once."""
+        self.queue.halt(self.now)
+        self.twist = np.zeros(6)
+        self.beat()
+
+    def sent(self, proposal: Proposal) -> None:
+        """The plan is taken up; a robot that starts anew stands."""
+        self.queue.commit(proposal)
+        if proposal.from_measured or self.queue.limited['position']:
+            self.twist = None  # where it was cut, it is not where it was planned

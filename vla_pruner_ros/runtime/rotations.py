@@ -47,5 +47,10 @@ def conjugate(turn: np.ndarray) -> np.ndarray:
 
 def multiply(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Hamilton product: first ``right``, then ``left``."""
-    vector = (left[3] * right[:3] + right[3] * left[:3] + np.cross(left[:3], right[:3]))
-    return np.append(vector, left[3] * right[3] - left[:3] @ right[:3])
+    # Written out: a motion is planned from thousands of these, and np.cross takes 0.1 ms.
+    a, b, c, scalar = (float(one) for one in left)
+    d, e, f, other = (float(one) for one in right)
+    return np.array([scalar * d + other * a + (b * f - c * e),
+                     scalar * e + other * b + (c * d - a * f),
+                     scalar * f + other * c + (a * e - b * d),
+                     scalar * other - left[:3] @ right[:3]])

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from vla_pruner_ros.runtime.motion.motion_limits import Wanted
+from vla_pruner_ros.runtime.motion.motion_limits import Followed, Wanted
 from vla_pruner_ros.runtime.motion.motion_spaces import Space
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
 
@@ -111,3 +111,33 @@ class Ensemble:
         half = 500_000
         before, after = self._place(time_ns - half), self._place(time_ns + half)
         return self._place(time_ns), self.space.minus(after, before) * (1e9 / (2 * half))
+
+
+def end_of(joined: Wanted, wanted: TimedPath, now_ns: int) -> int:
+    """When the rows and the fade are over."""
+    return max(wanted.end_ns, now_ns + (joined.span_ns if isinstance(joined, Joined) else 0))
+
+
+def sampled(space: Space, joined: Wanted, wanted: TimedPath, now_ns: int, step_ns: int,
+            soonest_ns: int, everywhere: bool) -> Followed:
+    """Points of a motion without limits: the rows themselves, and a finer grid in the fade.
+
+    Args:
+        space: of the points.
+        joined: the motion.
+        wanted: what its chunk wants by itself.
+        now_ns: time of sending.
+        step_ns: of the grid.
+        soonest_ns: least time to the first point.
+        everywhere: the grid in place of the rows, too.
+    """
+    fade = joined.span_ns if isinstance(joined, Joined) else 0
+    end = max(end_of(joined, wanted, now_ns), now_ns + max(soonest_ns, step_ns))
+    fine = np.arange(now_ns + step_ns, end if everywhere else now_ns + fade, step_ns)
+    rows = wanted.times_ns[wanted.times_ns > now_ns + fade]
+    times = np.concatenate([fine, rows[:0] if everywhere else rows]).astype(np.int64)
+    times = np.append(times[(times >= now_ns + soonest_ns) & (times < end)], end)
+    found = [joined.at(int(one)) for one in times]
+    speeds = np.array([one[1] for one in found]).reshape(-1, space.size)
+    speeds[-1] = 0.0
+    return Followed(times, np.array([one[0] for one in found]), speeds, {})

@@ -21,7 +21,14 @@ from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
 from vla_pruner_ros.runtime.gripper_decision import GripperDecision
 from vla_pruner_ros.runtime.measured_state import Measured
-from vla_pruner_ros.runtime.motion.chunk_joining import Ensemble, Entry, Joined, MOST_CHUNKS
+from vla_pruner_ros.runtime.motion.chunk_joining import (
+    end_of,
+    Ensemble,
+    Entry,
+    Joined,
+    MOST_CHUNKS,
+    sampled,
+)
 from vla_pruner_ros.runtime.motion.chunk_timing import ANSWER, ChunkTiming
 from vla_pruner_ros.runtime.motion.motion_limits import (
     brake,
@@ -32,7 +39,7 @@ from vla_pruner_ros.runtime.motion.motion_limits import (
     Wanted,
 )
 from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, space_of
-from vla_pruner_ros.runtime.motion.proposal import Proposal, usable
+from vla_pruner_ros.runtime.motion.proposal import command_of, Proposal, usable
 from vla_pruner_ros.runtime.motion.sent_motion import SentMotion, Start
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
 from vla_pruner_ros.runtime.motion.velocity_stream import VelocityStream
@@ -42,13 +49,14 @@ from vla_pruner_ros.runtime.timed_targets import (
     EndEffectorCommand,
     integrate,
     joint_command_names,
-    JointCommand,
 )
 
 SECOND = 10**9
 FINEST = SECOND // 40  # between sent points, where rows are further apart
 #: Shares of the velocity limit at which a robot behind its plan is tried to be met.
 SLOWER = (1.0, 0.5, 0.25)
+#: Times that the first point is moved.
+TRIES = 4
 #: Ages of a measurement in which a robot that was not moved by us is brought back to it.
 UNHURRIED = 3
 
@@ -102,11 +110,15 @@ class MotionQueue:
                 self._sent.clear()
             self._chunks.clear()
 
-    def halt(self) -> None:
-        """Nothing is under way any more; streams brake from what they said last."""
+    def halt(self, now_ns: int | None = None) -> None:
+        """Nothing is under way any more; streams brake from what they said last.
+
+        Args:
+            now_ns: when it stopped the robot; None: nobody knows where it is.
+        """
         with self._lock:
             self._version += 1
-            self._sent.clear()
+            self._sent.freeze(now_ns)
             self._chunks.clear()
 
     def shift(self, span_ns: int) -> None:
@@ -186,8 +198,7 @@ class MotionQueue:
             if proposal is None:
                 return None, 'late'
             if not np.isfinite(proposal.path.points).all():
-                raise UnsafeActionError('the chunk leads to places that are not finite; the whole '
-                                        'chunk is dropped')
+                raise UnsafeActionError('the chunk leads to places that are not finite')
             times = proposal.command.times_ns
             positions = None
             if gripper.positions is not None:
@@ -271,77 +282,66 @@ class MotionQueue:
                measured: Measured | None) -> Proposal | None:
         """Limit the joined motion and leave out what comes too soon."""
         assert start.point is not None  # the caller knows where it begins
-        end, soonest = self._end(joined, wanted, now_ns), round(self._parameters.min_lead * SECOND)
-        first = None
+        met = False
         for share in SLOWER:
             limits = self._limits.slower(share)
-            motion = (follow(self.space, limits, joined, start.point, start.velocity, now_ns, end,
-                             self._step_ns, soonest)
-                      if limits.any else self._sampled(joined, wanted, now_ns))
-            first = self._first(motion, now_ns, measured)
-            if first is not None or measured is None or start.astray:
+            motion, met = self._met(joined, wanted, start, now_ns, limits, measured)
+            if met or start.astray:
                 break
             # At its limit and behind its plan: go on more slowly, until the robot is there.
-        if first is None and measured is not None and not start.astray:
+        if not met and measured is not None and not start.astray:
             stray = Start(self._sent.by_now(measured, now_ns), np.zeros(self.space.size), True)
             return self._build(joined, wanted, stray, now_ns, measured)
-        if first is None:
+        if not met:
             return None
         path = self._path(motion, start, now_ns)
         coverage = path.end_ns if self.timing.mode == ANSWER else wanted.end_ns
-        return Proposal(self._command(motion, first, now_ns), path, coverage, motion.counts, None,
+        return Proposal(self._command(motion, now_ns), path, coverage, motion.counts, None,
                         None, now_ns, start.astray and self._sent.path is not None, False,
                         limits_of(self._parameters), self._version)
+
+    def _met(self, joined: Wanted, wanted: TimedPath, start: Start, now_ns: int,
+             limits: MotionLimits, measured: Measured | None) -> tuple[Followed, bool]:
+        """A limited motion, and whether the robot can be at its first point in time.
+
+        Where it cannot, the first point is moved, not left out: the way to the second one would
+        have other velocities than those that were limited.
+        """
+        end = end_of(joined, wanted, now_ns)
+        soonest = round(self._parameters.min_lead * SECOND)
+        if not limits.any:
+            return sampled(self.space, joined, wanted, now_ns, self._step_ns, soonest,
+                           self._parameters.chunk_join == 'ensemble'), True
+        for _ in range(TRIES):
+            assert start.point is not None
+            motion = follow(self.space, limits, joined, start.point, start.velocity, now_ns, end,
+                            self._step_ns, soonest)
+            first = self._first(motion, now_ns, measured)
+            if not first:
+                break
+            soonest = int(motion.times_ns[first]) - now_ns
+        return motion, first == 0
 
     def _path(self, motion: Followed, start: Start, now_ns: int) -> TimedPath:
         return TimedPath(self.space, np.concatenate([[now_ns], motion.times_ns]),
                          np.vstack([start.point, motion.points]),
                          np.vstack([start.velocity, motion.velocities]))
 
-    def _sampled(self, joined: Wanted, wanted: TimedPath, now_ns: int) -> Followed:
-        """Points of a motion without limits: the rows themselves, and a finer grid in the fade."""
-        fade = joined.span_ns if isinstance(joined, Joined) else 0
-        end = self._end(joined, wanted, now_ns)
-        fine = np.arange(now_ns + self._step_ns, now_ns + fade, self._step_ns)
-        rows = wanted.times_ns[wanted.times_ns > now_ns + fade]
-        if self._parameters.chunk_join == 'ensemble':
-            fine, rows = np.arange(now_ns + self._step_ns, end, self._step_ns), np.array([end])
-        elif not len(rows):
-            rows = np.array([end])
-        times = np.concatenate([fine, rows]).astype(np.int64)
-        found = [joined.at(int(one)) for one in times]
-        speeds = np.array([one[1] for one in found]).reshape(-1, self.space.size)
-        if len(speeds):
-            speeds[-1] = 0.0
-        return Followed(times, np.array([one[0] for one in found]), speeds, {})
-
-    @staticmethod
-    def _end(joined: Wanted, wanted: TimedPath, now_ns: int) -> int:
-        """When the rows and the fade are over."""
-        return max(wanted.end_ns, now_ns + (joined.span_ns if isinstance(joined, Joined) else 0))
-
     def _first(self, motion: Followed, now_ns: int, measured: Measured | None) -> int | None:
-        """Index of the first point to send: far enough ahead, and within reach of the robot."""
-        soonest = now_ns + round(self._parameters.min_lead * SECOND)
+        """Index of the first point that the robot can be at in time, from where it is."""
         fastest = self._limits.velocity
-        here = None if measured is None else self._sent.by_now(measured, now_ns)
+        if measured is None or not np.isfinite(fastest).any():
+            return 0
+        here = self._sent.by_now(measured, now_ns)
         for index, time in enumerate(motion.times_ns):
-            if time < soonest:
-                continue
-            if here is None or not np.isfinite(fastest).any():
-                return index
             away = np.abs(self.space.minus(motion.points[index], here))
             if (away <= fastest * ((time - now_ns) / SECOND) + 1e-9).all():
                 return index
         return None
 
-    def _command(self, motion: Followed, first: int, stamp_ns: int) -> Command:
-        times, points = motion.times_ns[first:], motion.points[first:]
-        if isinstance(self.space, PoseSpace):
-            return EndEffectorCommand(points, times, None, stamp_ns,
-                                      bool(self._parameters.pose_topic),
-                                      motion.velocities[first:])
-        return JointCommand(self._names, points, times, None, stamp_ns, motion.velocities[first:])
+    def _command(self, motion: Followed, stamp_ns: int) -> Command:
+        return command_of(self.space, motion, stamp_ns, self._names,
+                          bool(self._parameters.pose_topic))
 
     # ---- the motion under way
 
@@ -375,11 +375,23 @@ class MotionQueue:
         if start.astray and measured is not None:
             # What moved it, it may have gone on since: it is not to be pulled back in a hurry.
             soonest = max(soonest, UNHURRIED * measured.age_ns)
-        motion = brake(self.space, self._limits, start.point, start.velocity, now_ns,
-                       self._step_ns, soonest).held(self._row_ns)
-        return Proposal(self._command(motion, 0, now_ns), self._path(motion, start, now_ns),
+        for _ in range(TRIES):
+            motion = self._rest(start, now_ns, soonest)
+            if start.astray or self._first(motion, now_ns, measured) == 0:
+                break
+            soonest = 2 * max(soonest, self._step_ns)  # it lags: time to come to the first point
+        else:
+            if measured is not None:  # it does not follow
+                start = Start(self._sent.by_now(measured, now_ns), np.zeros(self.space.size), True)
+                motion = self._rest(start, now_ns, soonest)
+        return Proposal(self._command(motion, now_ns), self._path(motion, start, now_ns),
                         now_ns, {}, None, None, now_ns, start.astray, True,
                         limits_of(self._parameters), self._version)
+
+    def _rest(self, start: Start, now_ns: int, soonest_ns: int) -> Followed:
+        assert start.point is not None
+        return brake(self.space, self._limits, start.point, start.velocity, now_ns, self._step_ns,
+                     soonest_ns).held(self._row_ns)
 
     def braking(self, point: np.ndarray, velocity: np.ndarray, now_ns: int) -> TimedPath:
         """The motion that brings a robot with this velocity to rest, within the limits."""

@@ -6,8 +6,10 @@ import numpy as np
 
 from vla_pruner_ros.runtime.gripper_decision import GripperRows
 from vla_pruner_ros.runtime.measured_state import Measured
+from vla_pruner_ros.runtime.motion.motion_limits import Followed
+from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, Space
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
-from vla_pruner_ros.runtime.timed_targets import Command
+from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand, JointCommand
 
 
 def usable(measured: Measured | None) -> Measured | None:
@@ -44,3 +46,20 @@ class Proposal:
     stops: bool = False
     limits: tuple[tuple[float, ...], ...] = ()
     version: int = -1
+
+
+def command_of(space: Space, motion: Followed, stamp_ns: int, names: tuple[str, ...],
+               absolute: bool) -> Command:
+    """A motion as it is sent.
+
+    Args:
+        space: of its points.
+        motion: what is sent.
+        stamp_ns: time of sending.
+        names: of the joints.
+        absolute: the poses are places in the base frame.
+    """
+    if isinstance(space, PoseSpace):
+        return EndEffectorCommand(motion.points, motion.times_ns, None, stamp_ns, absolute,
+                                  motion.velocities)
+    return JointCommand(names, motion.points, motion.times_ns, None, stamp_ns, motion.velocities)

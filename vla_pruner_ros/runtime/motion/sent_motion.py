@@ -83,6 +83,14 @@ class SentMotion:
         self._past = (*self._past[1 - REMEMBERED:], path)
         self.coverage_ns, self.halted = None, True
 
+    def freeze(self, now_ns: int | None) -> None:
+        """The robot was stopped at once; None: forget everything."""
+        if now_ns is None or self.path is None:
+            self.clear()
+        else:
+            point = self.path.at(now_ns)[0]
+            self.halt(TimedPath.through(self._space, np.array([now_ns]), point[None]))
+
     def clear(self) -> None:
         """Forget everything."""
         self._past, self.coverage_ns, self.halted = (), None, False
@@ -134,9 +142,10 @@ class SentMotion:
         Differences that a policy wants count from here: counted from the measurement, whatever
         keeps a robot behind its targets (weight, friction, its lag) is lost with every chunk.
         """
-        if self.path is None:
+        past = self._past
+        if not past:
             return point
-        sent = _at(self._past, time_ns)
+        sent = _at(past, time_ns)
         return sent[0] if self._agrees(point, sent, np.zeros(self._space.size)) else point
 
     def _agrees(self, point: np.ndarray, sent: tuple[np.ndarray, np.ndarray],

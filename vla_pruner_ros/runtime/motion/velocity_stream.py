@@ -42,6 +42,9 @@ class VelocityStream:
         here, _ = path.at(now_ns)
         there, _ = path.at(now_ns + period_ns)
         speed = self._space.minus(there, here) * (SECOND / period_ns)
+        # Rotations one after the other add up to a little more than their parts.
+        most = np.maximum(limits.velocity, np.abs(path.velocities).max(axis=0))
+        speed = np.clip(speed, -most, most)
         return self._boxed(speed, now_ns, period_ns, measured, limits)
 
     def _boxed(self, speed: np.ndarray, now_ns: int, period_ns: int, measured: Measured | None,
