@@ -37,8 +37,8 @@ def worker():
     worker.close()
 
 
-def run(worker, way, delay=DELAY, **options):
-    return worker.run(RealTimeJob(TASK, SEED, Setting(way, delay, **options)))
+def run(worker, way, delay=DELAY, task=TASK, **options):
+    return worker.run(RealTimeJob(task, SEED, Setting(way, delay, **options)))
 
 
 def test_the_same_job_gives_the_same_row(worker):
@@ -54,7 +54,7 @@ def test_chunks_are_joined_without_the_steps_of_naive_publishing(worker):
 
     def top(row):
         return max(row['commanded'][where]['velocity_max'] for where in ('boundary', 'elsewhere'))
-    assert top(naive) > 1.0 and top(linear) < 0.15 * top(naive)
+    assert top(naive) > 0.5 and top(linear) < 0.15 * top(naive)
     assert linear['uncovered'] == 0.0 and linear['timing'] == 'observation'
 
 
@@ -70,13 +70,14 @@ def test_in_lock_step_an_episode_is_that_of_the_evaluation(worker):
 def test_a_model_that_is_too_slow_for_its_chunks_takes_turns_with_the_robot(worker):
     row = run(worker, 'linear', Delay(400))
     assert row['timing'] == 'answer' and 0.3 < row['uncovered'] < 0.9
-    assert row['delay_ms']['p95'] == 400.0
+    assert 400.0 <= row['delay_ms']['p95'] < 460.0  # a picture waits one period at most
 
 
 def test_reuse_and_pruning_are_those_of_the_setting(worker):
-    row = run(worker, 'linear', Delay(0), tokens=49, reuse=True,
-              changes=(('reuse_image_change', 0.0), ('reuse_angle', 3.0)))
-    assert row['reused'] > 0 and row['runs'] + row['reused'] == row['calls']
+    row = run(worker, 'linear', task='follow-moving', tokens=49, reuse=True, changes=(
+        ('execution_horizon', 2), ('reuse_angle', 0.4), ('reuse_image_change', 0.0)))
+    assert row['reused'] == row['reasons']['reused'] > 0
+    assert row['runs'] + row['reused'] == row['calls'] == row['chunks']
 
 
 def test_naive_publishing_has_no_velocities_for_servo(worker):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an episode says about motion: one row of the journal (JSON types)."""
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -57,7 +58,7 @@ def _common(job: RealTimeJob, robot: Robot, steps: Sequence[StepStats]) -> dict[
     reused = sum(one.reused for one in steps)
     return {'job': job.name, 'task': job.task, 'seed': job.seed, 'label': job.setting.label,
             'success': bool(robot.success), 'calls': len(steps), 'runs': len(steps) - reused,
-            'reused': reused}
+            'reused': reused, 'reasons': dict(Counter(one.reuse_reason for one in steps))}
 
 
 def _since(time_ns: int) -> float:
