@@ -7,8 +7,8 @@ from tracked_robot import START, TrackedRobot
 
 from vla_pruner_ros.core.types import CameraSpec
 from vla_pruner_ros.evaluation.real_time.driven_robot import DrivenRobot, START_NS
+from vla_pruner_ros.runtime.motion.robot_commands import EndEffectorCommand
 from vla_pruner_ros.runtime.observation_cache import ObservationCache
-from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand
 
 MS = 10**6
 TURN = (1.0, 0.0, 0.0, 0.0)

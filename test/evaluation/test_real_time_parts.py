@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.evaluation.real_time import plain_messages
 from vla_pruner_ros.evaluation.real_time.model_delays import Delay, DelayDraws, parse_delay
 from vla_pruner_ros.evaluation.real_time.real_time_plan import parse_way, RealTimePlan, Setting
-from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand, JointCommand
+from vla_pruner_ros.runtime.motion.robot_commands import EndEffectorCommand, JointCommand
 
 MS = 10**6
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from vla_pruner_ros.core.types import ActionChunk, Observation
 from vla_pruner_ros.runtime.measured_state import Measured
+from vla_pruner_ros.runtime.motion.chunks_to_timed_targets import MotionQueue
 from vla_pruner_ros.runtime.motion.motion_limits import MotionLimits
-from vla_pruner_ros.runtime.motion.motion_queue import MotionQueue
 from vla_pruner_ros.runtime.motion.proposal import Proposal
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
 

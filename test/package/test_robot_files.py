@@ -19,8 +19,8 @@ from robot_files import (
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_check import check_parameters
 from vla_pruner_ros.runtime.input_mapping import state_sources
+from vla_pruner_ros.runtime.motion.robot_commands import joint_command_names
 from vla_pruner_ros.runtime.output_lines import parse_outputs
-from vla_pruner_ros.runtime.timed_targets import joint_command_names
 
 PER_JOINT = ('position_low', 'position_high', 'max_velocity', 'max_acceleration')
 #: Start without a number or name from elsewhere.

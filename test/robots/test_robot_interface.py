@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip('metaworld')
 
 from vla_pruner_ros.core.errors import ConfigError, UnsafeActionError  # noqa: E402
-from vla_pruner_ros.robots.chunk_execution import control_steps, robot_action  # noqa: E402
+from vla_pruner_ros.robots.chunk_execution_in_simulation import control_steps, robot_action  # noqa: E402
 from vla_pruner_ros.robots.robot_for_task import make_robot  # noqa: E402
 
 

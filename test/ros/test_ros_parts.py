@@ -8,13 +8,13 @@ import pytest
 
 from vla_pruner_ros.ros import message_encoding as messages
 from vla_pruner_ros.ros.diagnostics_publisher import flatten, summarise
-from vla_pruner_ros.ros.safe_stop import stop_messages
 from vla_pruner_ros.ros.status_facts import Trends, Window
+from vla_pruner_ros.ros.stop_messages import stop_messages
 from vla_pruner_ros.runtime.inference_thread import Worker
+from vla_pruner_ros.runtime.motion.robot_commands import EndEffectorCommand, JointCommand
 from vla_pruner_ros.runtime.output_lines import parse_outputs
-from vla_pruner_ros.runtime.timed_targets import EndEffectorCommand, JointCommand
+from vla_pruner_ros.runtime.silence_watchdog import Watchdog
 from vla_pruner_ros.runtime.token_overlay import draw_overlay, FRAME, kept_mask, side_by_side
-from vla_pruner_ros.runtime.watchdog import Watchdog
 
 SECOND = 10**9
 STILL = [0.0, 0.0, 0.0, 1.0]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vla_pruner_ros.runtime.gripper_track import GripperTrack
-from vla_pruner_ros.runtime.timed_targets import JointCommand
+from vla_pruner_ros.runtime.motion.robot_commands import JointCommand
 
 TIMES = np.array([100, 200, 300])
 

@@ -6,7 +6,7 @@ import pytest
 from real_time_rig import RealTime
 
 from vla_pruner_ros.runtime.measured_state import Measured
-from vla_pruner_ros.runtime.motion.motion_queue import MotionQueue
+from vla_pruner_ros.runtime.motion.chunks_to_timed_targets import MotionQueue
 from vla_pruner_ros.runtime.motion.proposal import Proposal
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
 from vla_pruner_ros.runtime.motion.velocity_stream import CLOSING_NS

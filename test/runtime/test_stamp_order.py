@@ -6,8 +6,8 @@ import pytest
 
 from vla_pruner_ros.core.types import CameraSpec
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner
+from vla_pruner_ros.runtime.silence_watchdog import Watchdog
 from vla_pruner_ros.runtime.stamp_order import BACK, LATE, NEW, SAME, StampOrder
-from vla_pruner_ros.runtime.watchdog import Watchdog
 
 
 def moments(cache, begin, count, received, step=50 * MS):

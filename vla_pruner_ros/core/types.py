@@ -151,7 +151,7 @@ class StepStats:
         pruned: False when nothing was cut (budget = all, warm-up, refresh).
         unpruned_reason: ``''`` or one of ``budget_all``, ``warm_up``, ``refresh``, ``none``.
         reused: the step was answered by action reuse, no model was run.
-        reuse_reason: ``'reused'``, or why not (a veto name, see core/action_reuse.py).
+        reuse_reason: ``'reused'``, or why not (a veto name, see core/reuse_instead_of_model.py).
         flops: multiply-adds of the decoder pass (0 for a reused step).
         revision: revision of the parameter snapshot used.
         limited: limit name (core/action_limits.py) -> number of action values it changed.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.robots.chunk_execution import read_gripper, SECOND, Track
+from vla_pruner_ros.robots.chunk_execution_in_simulation import read_gripper, SECOND, Track
 from vla_pruner_ros.robots.controllers.controller_interface import (
     Controller,
     period_of,
@@ -74,7 +74,7 @@ class ControlledRobot:
         """Take gripper openings in time; the newest message counts.
 
         Raises:
-            InputError: see ``chunk_execution.read_gripper``.
+            InputError: see ``chunk_execution_in_simulation.read_gripper``.
         """
         self._gripper = read_gripper(message)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
-from vla_pruner_ros.robots.chunk_execution import robot_action
+from vla_pruner_ros.robots.chunk_execution_in_simulation import robot_action
 from vla_pruner_ros.robots.robot_for_task import make_robot
 from vla_pruner_ros.robots.robot_interface import RobotObservation
 from vla_pruner_ros.robots.tasks import get_task

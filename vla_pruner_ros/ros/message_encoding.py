@@ -16,9 +16,9 @@ from trajectory_msgs.msg import (
     MultiDOFJointTrajectoryPoint,
 )
 
+from vla_pruner_ros.runtime.motion.robot_commands import Command, EndEffectorCommand, JointCommand
 from vla_pruner_ros.runtime.output_lines import OutputLine
 from vla_pruner_ros.runtime.plan_player import Sample
-from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand, JointCommand
 
 SECOND = 10**9
 #: Kind of an output -> its message; goals of actions are made from a trajectory.

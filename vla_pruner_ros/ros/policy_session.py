@@ -16,9 +16,9 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 
+from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.parameter_check import check_parameters
-from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.ros.command_publishers import Publishers
 from vla_pruner_ros.ros.diagnostics_publisher import Reporter
 from vla_pruner_ros.ros.live_parameters import LiveParameters
@@ -31,7 +31,7 @@ from vla_pruner_ros.runtime.inference_thread import Worker
 from vla_pruner_ros.runtime.input_faults import WAITING
 from vla_pruner_ros.runtime.output_lines import parse_outputs
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner, Tick
-from vla_pruner_ros.runtime.watchdog import Watchdog
+from vla_pruner_ros.runtime.silence_watchdog import Watchdog
 
 SECOND = 10**9
 HEARTBEAT = 1 / 30  # seconds

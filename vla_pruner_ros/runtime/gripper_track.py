@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_pruner_ros.runtime.timed_targets import Command
+from vla_pruner_ros.runtime.motion.robot_commands import Command
 
 
 class GripperTrack:

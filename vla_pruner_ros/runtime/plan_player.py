@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_pruner_ros.runtime.measured_state import Measured
-from vla_pruner_ros.runtime.motion.motion_queue import MotionQueue
+from vla_pruner_ros.runtime.motion.chunks_to_timed_targets import MotionQueue
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
 from vla_pruner_ros.runtime.motion.velocity_stream import CLOSING_NS
 

@@ -13,18 +13,22 @@ import threading
 import traceback
 from typing import Any
 
+from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, InputError, UnsafeActionError, VlaPrunerError
-from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Continuation, Observation, StepStats
 from vla_pruner_ros.runtime.measured_state import Measured
+from vla_pruner_ros.runtime.motion.chunks_to_timed_targets import MotionQueue
 from vla_pruner_ros.runtime.motion.delay_window import DelayWindow
-from vla_pruner_ros.runtime.motion.motion_queue import MotionQueue
 from vla_pruner_ros.runtime.motion.proposal import Proposal
+from vla_pruner_ros.runtime.motion.robot_commands import (
+    Command,
+    CommandBuilder,
+    joint_command_names,
+)
 from vla_pruner_ros.runtime.observation_cache import ObservationCache
 from vla_pruner_ros.runtime.step_counters import Counters
-from vla_pruner_ros.runtime.timed_targets import Command, CommandBuilder, joint_command_names
 
 SECOND = 10**9
 

@@ -32,7 +32,7 @@ class StateStreams:
         self._joints: dict[str, History[float]] = {
             source.key: History() for source in sources if source.kind == 'joint'}
         self._poses: History[Pose] = History()
-        # Without a pose topic end-effector chunks stay relative (timed_targets.py says so).
+        # Without a pose topic end-effector chunks stay relative (robot_commands.py says so).
         self._needs_pose = any(source.kind == 'pose' for source in sources) or (
             has_pose and spec.action_kind == 'ee_delta')
 

@@ -227,7 +227,7 @@ def test_a_joint_policy_is_joined_and_limited_like_a_hand():
 
     from vla_pruner_ros.core.types import ActionChunk, Observation
     from vla_pruner_ros.runtime.measured_state import Measured
-    from vla_pruner_ros.runtime.motion.motion_queue import MotionQueue
+    from vla_pruner_ros.runtime.motion.chunks_to_timed_targets import MotionQueue
     queue = MotionQueue(spec, make_parameters(max_velocity=[1.0], max_acceleration=[5.0]))
     rows = np.column_stack([np.linspace(0.1, 0.8, 8), np.zeros(8)])
     observation = Observation({}, np.zeros(2), 'reach', 0)

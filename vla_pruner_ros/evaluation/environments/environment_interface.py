@@ -13,7 +13,7 @@ import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
-from vla_pruner_ros.runtime.timed_targets import Command
+from vla_pruner_ros.runtime.motion.robot_commands import Command
 
 REGISTRY = {
     'sim': 'vla_pruner_ros.evaluation.environments.simulated_robot:Simulation',

@@ -13,11 +13,11 @@ from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.evaluation.environments.environment_interface import Environment
 from vla_pruner_ros.robots.camera_topics import check_cameras
-from vla_pruner_ros.robots.chunk_execution import control_steps, robot_action
+from vla_pruner_ros.robots.chunk_execution_in_simulation import control_steps, robot_action
 from vla_pruner_ros.robots.robot_for_task import make_robot
 from vla_pruner_ros.robots.robot_interface import Robot
 from vla_pruner_ros.robots.tasks import get_task
-from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand
+from vla_pruner_ros.runtime.motion.robot_commands import Command, EndEffectorCommand
 
 MOST_ROBOTS = 10  # all tasks of a scene
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.robots.controlled_robot import BASE_FRAME
-from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand
+from vla_pruner_ros.runtime.motion.robot_commands import Command, EndEffectorCommand
 
 SECOND = 10**9
 HAND, GRIPPER = 'end_effector', 'gripper'

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation, StepStats
 from vla_pruner_ros.evaluation.environments.simulated_robot import Simulation
@@ -26,8 +26,8 @@ from vla_pruner_ros.robots.camera_topics import camera_topics, MAX_SKEW
 from vla_pruner_ros.robots.controlled_robot import CYCLE_NS
 from vla_pruner_ros.robots.robot_for_task import make_robot
 from vla_pruner_ros.robots.robot_interface import Robot
+from vla_pruner_ros.runtime.motion.robot_commands import CommandBuilder
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner
-from vla_pruner_ros.runtime.timed_targets import CommandBuilder
 
 MOST_ROBOTS = 10
 

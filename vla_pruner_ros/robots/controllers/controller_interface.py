@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, InputError
-from vla_pruner_ros.robots.chunk_execution import SECOND
+from vla_pruner_ros.robots.chunk_execution_in_simulation import SECOND
 
 #: Control cycles per second where nobody asks for another rate.
 RATE_HZ = 250.0

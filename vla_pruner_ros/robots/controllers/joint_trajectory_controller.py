@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import InputError
-from vla_pruner_ros.robots.chunk_execution import SECOND
+from vla_pruner_ros.robots.chunk_execution_in_simulation import SECOND
 from vla_pruner_ros.robots.controllers.controller_interface import Controller, Receipt, Setpoint
 from vla_pruner_ros.robots.controllers.jtc_options import check_plan, JtcOptions, KEPT
 from vla_pruner_ros.robots.controllers.plan_sampling import PlanSampler, Sample

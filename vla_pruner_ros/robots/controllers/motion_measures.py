@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.robots.chunk_execution import SECOND
+from vla_pruner_ros.robots.chunk_execution_in_simulation import SECOND
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_pruner_ros.robots.chunk_execution import SECOND
+from vla_pruner_ros.robots.chunk_execution_in_simulation import SECOND
 from vla_pruner_ros.robots.controllers.timed_plan import Plan, Waypoint
 from vla_pruner_ros.robots.controllers.value_spaces import Space
 

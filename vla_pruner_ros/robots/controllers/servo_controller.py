@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import InputError
-from vla_pruner_ros.robots.chunk_execution import SECOND
+from vla_pruner_ros.robots.chunk_execution_in_simulation import SECOND
 from vla_pruner_ros.robots.controllers.controller_interface import Controller, Receipt, Setpoint
 from vla_pruner_ros.robots.controllers.joint_trajectory_controller import (
     JointTrajectoryController,

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vla_pruner_ros.core.errors import InputError
-from vla_pruner_ros.robots.chunk_execution import SECOND
+from vla_pruner_ros.robots.chunk_execution_in_simulation import SECOND
 from vla_pruner_ros.robots.controllers.servo_options import (
     in_planning_frame,
     is_stale,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import ConfigError, InputError
-from vla_pruner_ros.robots.chunk_execution import stamp_ns
+from vla_pruner_ros.robots.chunk_execution_in_simulation import stamp_ns
 from vla_pruner_ros.robots.controllers.jtc_options import one_of, REPLACING
 from vla_pruner_ros.robots.controllers.servo_smoothing import (
     AccelerationLimited,

@@ -8,7 +8,7 @@ hand: the velocity at the first waypoint is that of the last command; at the las
 """
 import numpy as np
 
-from vla_pruner_ros.robots.chunk_execution import SECOND
+from vla_pruner_ros.robots.chunk_execution_in_simulation import SECOND
 from vla_pruner_ros.robots.controllers.timed_plan import Plan
 from vla_pruner_ros.robots.controllers.value_spaces import Space
 

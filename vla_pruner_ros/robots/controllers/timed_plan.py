@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.core.errors import InputError
-from vla_pruner_ros.robots.chunk_execution import stamp_ns
+from vla_pruner_ros.robots.chunk_execution_in_simulation import stamp_ns
 
 
 @dataclass

@@ -8,7 +8,7 @@ simulated time fall behind instead of jumping.  No ROS here: messages are read b
 from typing import Any
 
 from vla_pruner_ros.core.errors import InputError
-from vla_pruner_ros.robots.chunk_execution import SECOND, stamp_ns
+from vla_pruner_ros.robots.chunk_execution_in_simulation import SECOND, stamp_ns
 from vla_pruner_ros.robots.controlled_robot import check_controller, ControlledRobot, CYCLE_NS
 from vla_pruner_ros.robots.episode_world import World
 

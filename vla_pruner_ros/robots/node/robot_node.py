@@ -30,7 +30,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
-from vla_pruner_ros.robots import chunk_execution as chunks
+from vla_pruner_ros.robots import chunk_execution_in_simulation as chunks
 from vla_pruner_ros.robots.controlled_robot import CYCLE_NS
 from vla_pruner_ros.robots.episode_world import World
 from vla_pruner_ros.robots.node import robot_parameters as sim_parameters

@@ -8,8 +8,8 @@ from vla_pruner_ros.runtime.gripper_decision import GripperRows
 from vla_pruner_ros.runtime.measured_state import Measured
 from vla_pruner_ros.runtime.motion.motion_limits import Followed
 from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, Space
+from vla_pruner_ros.runtime.motion.robot_commands import Command, EndEffectorCommand, JointCommand
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
-from vla_pruner_ros.runtime.timed_targets import Command, EndEffectorCommand, JointCommand
 
 
 def usable(measured: Measured | None) -> Measured | None:

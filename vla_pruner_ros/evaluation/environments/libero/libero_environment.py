@@ -25,7 +25,7 @@ from vla_pruner_ros.evaluation.environments.libero.libero_scene import (
     Scene,
 )
 from vla_pruner_ros.robots.offscreen_rendering import find_backend
-from vla_pruner_ros.runtime.timed_targets import Command
+from vla_pruner_ros.runtime.motion.robot_commands import Command
 
 STATE_NAMES = ('x', 'y', 'z', 'rx', 'ry', 'rz', 'finger_left', 'finger_right')
 #: Distributions that success depends on, beside ``plan.PACKAGES``; one LIBERO is enough.

@@ -8,7 +8,7 @@ import pytest
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.types import ActionChunk, Observation
-from vla_pruner_ros.runtime.timed_targets import CommandBuilder
+from vla_pruner_ros.runtime.motion.robot_commands import CommandBuilder
 
 DT = 50_000_000
 HALF = math.sqrt(0.5)

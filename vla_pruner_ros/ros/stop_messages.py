@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from vla_pruner_ros.ros import message_encoding as messages
+from vla_pruner_ros.runtime.motion.robot_commands import Command
 from vla_pruner_ros.runtime.output_lines import OutputLine
-from vla_pruner_ros.runtime.timed_targets import Command
 
 
 def stop_messages(lines: Sequence[OutputLine], action: str, frame: str,

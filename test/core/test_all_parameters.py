@@ -4,8 +4,7 @@ from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
 import pytest
 
-from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.parameter_table import (
+from vla_pruner_ros.core.all_parameters import (
     accepted,
     GROUPS,
     LEVELS,
@@ -13,6 +12,7 @@ from vla_pruner_ros.core.parameter_table import (
     table,
     table_by_name,
 )
+from vla_pruner_ros.core.errors import ConfigError
 
 
 @pytest.mark.parametrize('spec', table(), ids=lambda spec: spec.name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vla_pruner_ros.core.errors import InputError
-from vla_pruner_ros.robots import chunk_execution as chunks
+from vla_pruner_ros.robots import chunk_execution_in_simulation as chunks
 
 DT = 50_000_000
 

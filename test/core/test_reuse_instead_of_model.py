@@ -6,14 +6,14 @@ from core_support import make_spec
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.action_reuse import (
+from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.reuse_instead_of_model import (
     image_change,
     overlap,
     ReuseGate,
     steady,
     thumbnail,
 )
-from vla_pruner_ros.core.parameter_table import Parameters
 
 KEPT = (np.arange(10),)
 GREY = {'corner': np.full((32, 32), 100.0, dtype=np.float32)}

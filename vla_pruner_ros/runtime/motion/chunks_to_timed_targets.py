@@ -16,8 +16,8 @@ import threading
 import numpy as np
 
 from vla_pruner_ros.core.action_limits import joint_start
+from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import UnsafeActionError
-from vla_pruner_ros.core.parameter_table import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
 from vla_pruner_ros.runtime.gripper_decision import GripperDecision
 from vla_pruner_ros.runtime.measured_state import Measured
@@ -40,16 +40,16 @@ from vla_pruner_ros.runtime.motion.motion_limits import (
 )
 from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, space_of
 from vla_pruner_ros.runtime.motion.proposal import command_of, Proposal, usable
-from vla_pruner_ros.runtime.motion.sent_motion import SentMotion, Start
-from vla_pruner_ros.runtime.motion.timed_path import TimedPath
-from vla_pruner_ros.runtime.motion.velocity_stream import VelocityStream
-from vla_pruner_ros.runtime.rotations import IDENTITY
-from vla_pruner_ros.runtime.timed_targets import (
+from vla_pruner_ros.runtime.motion.robot_commands import (
     Command,
     EndEffectorCommand,
     integrate,
     joint_command_names,
 )
+from vla_pruner_ros.runtime.motion.sent_motion import SentMotion, Start
+from vla_pruner_ros.runtime.motion.timed_path import TimedPath
+from vla_pruner_ros.runtime.motion.velocity_stream import VelocityStream
+from vla_pruner_ros.runtime.rotations import IDENTITY
 
 SECOND = 10**9
 FINEST = SECOND // 40  # between sent points, where rows are further apart
