@@ -238,6 +238,19 @@ def test_a_stop_takes_back_what_the_gripper_has_still_ahead(make_rig, servers):
     assert {one.positions[0] for one in heard[-1].points} == {0.0}
 
 
+def test_after_a_stop_no_gripper_opens_that_was_to_open_later(make_rig, servers):
+    rig = make(make_rig, ['arm=joint_trajectory', 'g=gripper_action:/grip'])
+    rig.backend.grip = [-1.0] * 4 + [1.0] * 4  # open 0.2 s after the beginning
+    session = rig.node.session
+    rig.until(lambda: session.runner.motion.path, lambda: send(rig))
+    session.stop_for('a bug')
+    begin, player = session.now(), session.publishers._streams[0]._player
+    stopped = player.stopping
+    rig.until(lambda: session.now() > begin + 6e8)
+    assert stopped and not player.stopping
+    assert [one.command.position for one in servers['/grip'].goals] == [0.0]
+
+
 def test_a_rejected_gripper_goal_is_tried_again_and_the_arm_goes_on(make_rig, servers,
                                                                     monkeypatch):
     monkeypatch.setattr('vla_pruner_ros.ros.outputs.action_sender.PATIENCE', 0.2)

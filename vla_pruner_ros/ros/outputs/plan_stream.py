@@ -63,7 +63,6 @@ class PlanStream:
         """End the motion: play ``path``, or brake where there is none."""
         with self._lock:
             self._dry_run = dry_run
-            self._told.clear()
             self._player.stop(path)
 
     def finish(self, timeout: float) -> None:
