@@ -137,7 +137,8 @@ class MovedRobot:
                          np.vstack([state.point, points]),
                          np.vstack([state.speed, command.velocities]))
         self.check(path)
-        self.reach(path)
+        if not proposal.from_measured:
+            self.reach(path)
         self.queue.commit(proposal)
         self.path = path
 
@@ -220,8 +221,8 @@ class TwistRobot(MovedRobot):
         assert (np.abs(self.twist) <= limits.velocity + SLACK).all()
         if self.queue.limited['position'] == cut and before is not None:
             change = np.abs(self.twist - before) / (BEAT / SECOND)
-            # A percent more: rotations one after the other do not just add up.
-            assert (change <= limits.acceleration * 1.01 + SLACK).all()
+            # Some percent more: rotations one after the other do not just add up.
+            assert (change <= limits.acceleration * 1.05 + SLACK).all(), change
         place = self.space.plus(self.places[-1][1], self.twist * (BEAT / SECOND))
         assert (place[:3] <= limits.high + SLACK).all()
         assert (place[:3] >= limits.low - SLACK).all()

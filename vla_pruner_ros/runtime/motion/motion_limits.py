@@ -30,6 +30,7 @@ TAIL = 2.0
 BRAKE = 0.1
 #: Longest braking, seconds, whatever the limit: a stop that takes for ever is none.
 LONGEST_BRAKE = 10.0
+HARDER = 6  # times that the braking before a wall is doubled, where no limit forbids it
 _CLOSE = 1e-6  # metres or radians that count as arrived
 
 
@@ -162,7 +163,8 @@ def follow(space: Space, limits: MotionLimits, wanted: Wanted, start: np.ndarray
         new = _clip(goal_speed + closing, -fastest, fastest, 'max_velocity', counts)
         reach = limits.acceleration * step
         new = _clip(new, speed - reach, speed + reach, 'max_acceleration', counts)
-        new = _inside(new, speed, here, limits, braking, step, counts)
+        new = _inside(new, speed, here, limits, braking, step, max(step_ns, first_ns) / SECOND,
+                      counts)
         before = here
         here = space.plus(here, 0.5 * (speed + new) * step)
         speed = new
@@ -184,11 +186,12 @@ def _approach(distance: np.ndarray, braking: np.ndarray, step: float) -> np.ndar
 
 
 def _inside(new: np.ndarray, speed: np.ndarray, here: np.ndarray, limits: MotionLimits,
-            braking: np.ndarray, step: float, counts: dict[str, int]) -> np.ndarray:
+            braking: np.ndarray, step: float, pause: float, counts: dict[str, int]) -> np.ndarray:
     """Brake in time for the walls of the box; outside it, never further out.
 
-    The speed v at the end of the step must leave room to stop: v^2 / 2a + a step^2 / 8 (braking at
-    a, the last step perhaps more gently), or v step / 2 where one step is enough.
+    The speed v at the end of the step must leave room for a stop that is ordered at any moment and
+    whose first point is ``pause`` seconds away: v^2 / 2a + a pause^2 / 8 (braking at a, the last
+    time perhaps more gently), or v pause where one such pause is enough to stop.
     """
     box = len(limits.low)
     if not box:
@@ -197,10 +200,10 @@ def _inside(new: np.ndarray, speed: np.ndarray, here: np.ndarray, limits: Motion
     for wall, sign in ((limits.high, 1.0), (limits.low, -1.0)):
         toward = sign * speed[:box]
         room = sign * (wall - here[:box]) - 0.5 * toward * step
-        square = 0.25 * step * step + 2.0 / force * (room - force * step * step / 8.0)
+        square = 0.25 * step * step + 2.0 / force * (room - force * pause * pause / 8.0)
         many = np.where(square >= 0.0, force * (np.sqrt(np.maximum(square, 0.0)) - 0.5 * step),
                         -1.0)
-        most = np.maximum(many, np.minimum(force * step, room / step))
+        most = np.maximum(many, np.minimum(force * pause, room / (pause + 0.5 * step)))
         hardest = np.where(toward > 0.0, np.maximum(toward - force * step, 0.0), 0.0)
         most = np.where(most < 0.0, hardest, most)
         changed = sign * result[:box] > most
@@ -237,13 +240,22 @@ def brake(space: Space, limits: MotionLimits, start: np.ndarray, velocity: np.nd
           start_ns: int, step_ns: int, first_ns: int = 0) -> Followed:
     """The shortest motion from a state to rest that the acceleration limit allows.
 
-    Without one the robot stops in ``BRAKE`` seconds, and with any in ``LONGEST_BRAKE``.
+    Without one the robot stops in ``BRAKE`` seconds, sooner before a wall; with any in
+    ``LONGEST_BRAKE``.
     """
     speed = np.array(velocity, np.float64)
-    force = np.where(np.isfinite(limits.acceleration), limits.acceleration,
-                     np.maximum(np.abs(speed), 1e-6) / BRAKE)
-    times, points, speeds = [start_ns], [start], [speed]
-    _rest(space, force, times, points, speeds, step_ns, first_ns)
+    free, box = ~np.isfinite(limits.acceleration), len(limits.low)
+    force = np.where(free, np.maximum(np.abs(speed), 1e-6) / BRAKE, limits.acceleration)
+    for _ in range(HARDER):
+        times, points, speeds = [start_ns], [start], [speed]
+        _rest(space, force, times, points, speeds, step_ns, first_ns)
+        end = points[-1][:box]
+        out = np.zeros(space.size, bool)
+        out[:box] = (end > np.maximum(limits.high, start[:box])) | (
+            end < np.minimum(limits.low, start[:box]))
+        if not (out & free).any():
+            break
+        force = np.where(out & free, 2.0 * force, force)
     if len(times) == 1:  # at rest already: stay
         times.append(start_ns + max(step_ns, first_ns))
         points.append(start)
