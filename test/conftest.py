@@ -27,7 +27,12 @@ os.environ['ROS_DOMAIN_ID'] = os.environ['VLA_PRUNER_TEST_DOMAIN']
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from hypothesis import settings  # noqa: E402
 import pytest  # noqa: E402
+
+# The same examples in every run; --hypothesis-profile=default looks for others.
+settings.register_profile('same', derandomize=True)
+settings.load_profile('same')
 
 #: Folders whose tests need rclpy.
 ROS_FOLDERS = ('ros', 'robots/node', 'demo')
