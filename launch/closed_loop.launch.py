@@ -24,6 +24,7 @@ from launch import LaunchDescription
 from vla_pruner_ros.backends.shipped_policies import policy_facts
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.robots.camera_topics import camera_topics, MAX_SKEW
+from vla_pruner_ros.robots.policy_parameters import real_time_parameters
 from vla_pruner_ros.runtime.installed_files import process_environment, shipped_file
 
 # name: (default, type of the robot's parameter, words)
@@ -58,6 +59,8 @@ def _both(context):
             policy['camera_topics'] = str(camera_topics(facts.cameras))
         if len(facts.cameras) > 1:
             policy['max_skew'] = str(MAX_SKEW)
+    if given['lock_step'].lower() not in ('true', '1'):
+        policy |= {name: str(value) for name, value in real_time_parameters(given['task']).items()}
     return [
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource(str(shipped_file('launch/pruned_policy.launch.py'))),

@@ -37,6 +37,9 @@ PARAMETER_ARGUMENTS = {
     'joint_names': 'List of joint names of published joint chunks, in brackets.',
     'base_frame': 'Frame of published chunks, and of the poses that are used.',
     'dry_run': 'true: publish on ~/dry_run/* only.',
+    'position_low': 'Lower position limits, in brackets.',
+    'position_high': 'Upper position limits, in brackets.',
+    'tracking_tolerance': 'How far the robot may be from where it was sent, in brackets.',
     'autostart': 'false: wait for ros2 lifecycle set.',
     'lock_step': 'true: for simulators that wait for the policy.',
 }

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip('metaworld')
 
 from vla_pruner_ros.core.errors import ConfigError, UnsafeActionError  # noqa: E402
+from vla_pruner_ros.robots.policy_parameters import real_time_parameters  # noqa: E402
 from vla_pruner_ros.robots.robot_for_task import make_robot  # noqa: E402
 
 CYCLE = 0.004
@@ -62,7 +63,7 @@ def test_the_hand_is_no_faster_than_an_action_can_make_it(robot):
 
 def test_steps_and_the_end_of_an_episode_go_by_simulated_time(robot):
     robot.reset(3)
-    high = np.clip(robot.position + np.array([0, 0, 0.1]), *robot.workspace)
+    high = robot.position + np.array([0, 0, 0.1])
     hold(robot, high, 1.02)  # the last step is noticed when the next one begins
     assert robot.step_count == 20 and not robot.truncated
     cycles = 255
@@ -75,6 +76,19 @@ def test_steps_and_the_end_of_an_episode_go_by_simulated_time(robot):
         robot.track(high, 1.0, STILL, CYCLE)
     robot.reset(3)
     assert robot.step_count == 0 and not robot.truncated
+
+
+def test_the_work_space_that_a_policy_is_told_is_where_the_hand_can_go(robot):
+    told = real_time_parameters(robot.task.name)
+    for corner in ('position_low', 'position_high'):
+        robot.reset(3)
+        place = robot.position
+        place[2] = told[corner][2]  # along z nothing is in the way but the ends
+        hold(robot, place, 1.5)
+        assert robot.position[2] == pytest.approx(told[corner][2], abs=0.015)
+        hold(robot, place + np.sign(place[2] - 0.15) * np.array([0, 0, 0.05]), 0.4)
+        assert robot.position[2] == pytest.approx(told[corner][2], abs=0.015)
+    assert len(told['tracking_tolerance']) == 6
 
 
 def test_a_picture_shows_the_instant_it_was_taken_at(robot):

@@ -90,15 +90,12 @@ class Robot(Protocol):
         seed: of this episode.
         image_size: side of the square camera images in pixels.
         step_count: control steps since the reset.
-        tracking_tolerance: (6,) metres and radians that the hand may be away from its target while
-            all is well; for the policy's parameter of that name.
     """
 
     task: Task
     seed: int
     image_size: int
     step_count: int
-    tracking_tolerance: tuple[float, ...]
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -119,10 +116,6 @@ class Robot(Protocol):
     @property
     def orientation(self) -> np.ndarray:
         """Hand orientation as a quaternion (4,) x, y, z, w."""
-
-    @property
-    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest hand position (3,) in metres that a target may have."""
 
     @property
     def success(self) -> bool:

@@ -61,6 +61,8 @@ if importlib.util.find_spec('launch_ros') is not None:
     def test_the_tabletop_policy_gets_its_cameras_and_a_task_of_its_own():
         policy, robot = launched(checkpoint='tabletop', lock_step='false', controller='jtc')
         assert robot['controller'] == 'jtc'
+        assert ast.literal_eval(policy['position_low']) == [0.28, -0.2, 0.012]
+        assert 'position_low' not in launched(checkpoint='tabletop')[0]  # lock step as ever
         assert (robot['task'], robot['lock_step']) == ('touch-two', False)
         assert policy['lock_step'] == 'false' and policy['checkpoint'] == 'tabletop'
         assert ast.literal_eval(policy['camera_topics']) == [

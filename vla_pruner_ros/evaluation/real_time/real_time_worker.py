@@ -24,6 +24,7 @@ from vla_pruner_ros.evaluation.real_time.naive_publisher import NaivePublisher
 from vla_pruner_ros.evaluation.real_time.real_time_plan import LOCK_STEP, NAIVE, RealTimeJob
 from vla_pruner_ros.robots.camera_topics import camera_topics, MAX_SKEW
 from vla_pruner_ros.robots.controlled_robot import CYCLE_NS
+from vla_pruner_ros.robots.policy_parameters import real_time_parameters
 from vla_pruner_ros.robots.robot_for_task import make_robot
 from vla_pruner_ros.robots.robot_interface import Robot
 from vla_pruner_ros.runtime.motion.robot_commands import CommandBuilder
@@ -105,10 +106,7 @@ class RealTimeWorker:
         self._backend.reset()
         parameters = job.setting.apply(self._parameters.changed(
             {'seed': job.seed, 'instruction': robot.instruction,
-             # What the robot itself clips in lock step: whoever sends targets must know it.
-             'position_low': robot.workspace[0].tolist(),
-             'position_high': robot.workspace[1].tolist(),
-             'tracking_tolerance': list(robot.tracking_tolerance)}))
+             **real_time_parameters(job.task)}))
         if job.setting.way == LOCK_STEP:
             return lock_step_row(job, robot, self._lock_step(job, robot, parameters))
         draws = DelayDraws(job.setting.delay, job.seed)

@@ -19,6 +19,12 @@ SAG = np.array([0.0, 0.0002, -0.0038])
 LAG = np.array([0.047, 0.057, 0.072])
 #: Metres per second and axis: what an action of 1 moves the body by.
 FASTEST = ACTION_SCALE / CONTROL_DT
+#: Where the body may be, in all tasks used here, and so the hand.
+BODY_LOW, BODY_HIGH = np.array([-0.5, 0.4, 0.05]), np.array([0.5, 1.0, 0.5])
+WORKSPACE_LOW, WORKSPACE_HIGH = BODY_LOW + SAG, BODY_HIGH + SAG
+#: Metres and radians that the hand may be off while all is well: what is in its way holds it back
+#: and tilts it.
+TOLERANCE = (0.15, 0.15, 0.15, 3.2, 3.2, 3.2)
 
 
 class HandTracking:
@@ -30,11 +36,6 @@ class HandTracking:
 
     def __init__(self, env: Any):
         self._env = env
-
-    @property
-    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest place (3,) of the hand while the body is where it may be."""
-        return self._env.mocap_low + SAG, self._env.mocap_high + SAG
 
     def move(self, target: np.ndarray, velocity: np.ndarray, ahead: float,
              seconds: float) -> None:
@@ -49,7 +50,7 @@ class HandTracking:
         env = self._env
         here = env.data.mocap_pos[0]
         wanted = target - SAG + (LAG + ahead) * np.clip(velocity, -FASTEST, FASTEST)
-        wanted = np.clip(wanted, env.mocap_low, env.mocap_high)
+        wanted = np.clip(wanted, BODY_LOW, BODY_HIGH)
         env.data.mocap_pos[0] = here + np.clip(wanted - here, -FASTEST * seconds,
                                                FASTEST * seconds)
         env.data.mocap_quat[:] = (1, 0, 1, 0)

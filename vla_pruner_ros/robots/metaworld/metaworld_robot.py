@@ -56,9 +56,6 @@ class MetaworldRobot:
             the first ``observe``); the message says how to install it.
     """
 
-    #: The hand hangs on a soft weld: things in its way hold it back, and tilt it.
-    tracking_tolerance: tuple[float, ...] = (0.15, 0.15, 0.15, 3.2, 3.2, 3.2)
-
     def __init__(self, task: str, seed: int = 0, image_size: int = 224):
         self.task: Task = get_task(task)
         self.image_size = checked_image_size(image_size)
@@ -98,11 +95,6 @@ class MetaworldRobot:
     def orientation(self) -> np.ndarray:
         """Hand orientation as a quaternion (4,) x, y, z, w."""
         return np.roll(self.env.data.body('hand').xquat, -1)
-
-    @property
-    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest hand position (3,) in metres that a target may have."""
-        return self._tracking.workspace
 
     def reset(self, seed: int) -> None:
         """Start an episode; the same seed gives the same episode.

@@ -15,6 +15,8 @@ from vla_pruner_ros.robots.tasks import CONTROL_DT
 FASTEST = ACTION_SCALE / CONTROL_DT
 FINGER_STEP = 0.01  # metres each finger's target moves per control step at most
 MAX_LEAD = 0.045  # metres per axis that the target may be ahead of the hand
+#: Metres and radians that the hand may be off while all is well.
+TOLERANCE = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2)
 _LITTLE = 1e-3  # seconds over which joint speeds are differences
 _LAGS = 2.0 / np.array([SERVO_RATE] * 5 + [FINGER_RATE] * 2)
 

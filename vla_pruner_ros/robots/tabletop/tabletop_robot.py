@@ -64,7 +64,6 @@ class TabletopRobot:
     """
 
     cameras = CAMERAS
-    tracking_tolerance: tuple[float, ...] = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2)
     joint_names = arm.JOINTS + arm.FINGERS
 
     def __init__(self, task: str, seed: int = 0, image_size: int = 224):
@@ -120,11 +119,6 @@ class TabletopRobot:
     def opening(self) -> float:
         """Distance of the fingers as a share of 0.1 m."""
         return float(np.clip((self.data.qpos[5] + self.data.qpos[6]) / 0.1, 0.0, 1.0))
-
-    @property
-    def workspace(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest hand position (3,) in metres that a target may have."""
-        return arm.WORKSPACE_LOW, arm.WORKSPACE_HIGH
 
     def reset(self, seed: int) -> None:
         """Start an episode; the same seed gives the same episode.
