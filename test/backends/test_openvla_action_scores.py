@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vla_pruner_ros.backends.shared.row_removal import PrunedPass
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import BackendError, ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.pruners.interface import Feedback, Needs, Signals
 from vla_pruner_ros.core.types import CameraSpec, PolicySpec

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from vla_pruner_ros.backends import load_backend
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import AnswerError, BackendError, InputError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners.interface import Needs
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from vla_pruner_ros.backends.openvla import checkpoint_loading as checkpoint
 from vla_pruner_ros.backends.openvla import weight_quantization as quantize
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 
 def anonymous():  # without the mapped files, which cost nothing that is not given back
     with open('/proc/self/status') as status:

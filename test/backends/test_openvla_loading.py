@@ -22,8 +22,8 @@ from vla_pruner_ros.backends.openvla import memory_estimate as memory
 from vla_pruner_ros.backends.openvla import weight_mapping as weights
 from vla_pruner_ros.backends.openvla.checkpoint_loading import load_model, read_checkpoint
 from vla_pruner_ros.backends.shared.decoder import Decoder
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import BackendError, ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 
 CPU = torch.device('cpu')
 SIZES = Sizes(vocab=320)  # nothing here decodes tokens

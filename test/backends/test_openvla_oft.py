@@ -8,9 +8,9 @@ import torch
 
 from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.backends.openvla.weight_mapping import fold_lora
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation
 

@@ -18,9 +18,9 @@ from vla_pruner_ros.backends.openvla import weight_quantization as quantize
 from vla_pruner_ros.backends.openvla.memory_estimate import held, NotEnoughMemoryError
 from vla_pruner_ros.backends.shared.decoder import DecoderConfig
 from vla_pruner_ros.cli.main import main
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, ConfigError, MissingDependencyError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation
 
@@ -336,7 +336,7 @@ def test_a_library_without_the_prototype_says_which_one_has_it(folder, monkeypat
 @needs_torchao
 def test_importing_the_library_prints_nothing(folder):
     script = ('import sys; from vla_pruner_ros.backends import load_backend\n'
-              'from vla_pruner_ros.core.all_parameters import Parameters\n'
+              'from vla_pruner_ros.core.parameter_declarations import Parameters\n'
               'load_backend(Parameters(backend="openvla", checkpoint=sys.argv[1], '
               'quantization="int4", dtype="bfloat16"))')
     done = subprocess.run([sys.executable, '-c', script, str(folder)], capture_output=True,

@@ -12,9 +12,9 @@ from vla_pruner_ros.backends.pocket.pocket_backend import PocketBackend
 from vla_pruner_ros.backends.pocket.pocket_files import save_pocket
 from vla_pruner_ros.backends.pocket.pocket_model import PocketConfig, PocketVLA
 from vla_pruner_ros.backends.shipped_policies import CONFIGURATION, WEIGHTS_FILE
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import BackendError, ConfigError, InputError
 from vla_pruner_ros.core.flops import layer_flops
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners import make_pruner, REGISTRY
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation

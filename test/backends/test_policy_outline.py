@@ -9,8 +9,8 @@ from vla_pruner_ros.backends.openvla import checkpoint_loading
 from vla_pruner_ros.backends.pocket import pocket_files
 from vla_pruner_ros.backends.pocket.pocket_files import load_pocket, save_pocket
 from vla_pruner_ros.backends.policy_outline import policy_outline, PolicyOutline
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import BackendError, ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.robots.tasks import TABLETOP_TASKS
 
 

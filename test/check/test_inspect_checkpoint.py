@@ -19,8 +19,8 @@ from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.backends.openvla.hub_download import resolve_checkpoint
 from vla_pruner_ros.backends.openvla.memory_estimate import NotEnoughMemoryError
 from vla_pruner_ros.cli.main import main
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError, MissingDependencyError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 
 SMALL = Sizes(vocab=320)
 #: OpenVLA-7B.

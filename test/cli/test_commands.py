@@ -11,8 +11,8 @@ import yaml
 from vla_pruner_ros import __version__
 from vla_pruner_ros.cli import nodes
 from vla_pruner_ros.cli.main import COMMANDS, guarded, main
-from vla_pruner_ros.core.all_parameters import Parameters, table
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters, table
 from vla_pruner_ros.runtime.parameter_files import load_parameters, parse_setting
 from vla_pruner_ros.runtime.progress_line import Progress
 

@@ -10,8 +10,8 @@ from vla_pruner_ros.core.action_limits import (
     joint_start,
     limit_actions,
 )
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError, UnsafeActionError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 
 EE = make_spec(action_horizon=3)
 JOINTS = make_spec(action_horizon=3, action_kind='joint_position', gripper_index=2,

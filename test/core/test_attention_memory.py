@@ -5,9 +5,9 @@ from fakes import make_spec
 import pytest
 import torch
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.attention_memory import ActionMemory, smoothing_weights
 from vla_pruner_ros.core.errors import BackendError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.pruners.methods.action_only import ActionOnly
 

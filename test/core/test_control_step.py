@@ -4,7 +4,6 @@ from core_support import make_spec, observation, ToyBackend
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import (
     AnswerError,
@@ -13,6 +12,7 @@ from vla_pruner_ros.core.errors import (
     InputError,
     UnsafeActionError,
 )
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import CameraSpec
 
 

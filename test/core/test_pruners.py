@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import pytest
 import torch
 
-from vla_pruner_ros.core.all_parameters import Parameters, PRUNERS
 from vla_pruner_ros.core.errors import BackendError, ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters, PRUNERS
 from vla_pruner_ros.core.pruners import make_pruner, pruner_class, REGISTRY
 from vla_pruner_ros.core.pruners.methods.flashvla import contribution, effective_rank
 

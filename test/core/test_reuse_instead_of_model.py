@@ -6,7 +6,7 @@ from core_support import make_spec
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.reuse_instead_of_model import (
     image_change,
     overlap,

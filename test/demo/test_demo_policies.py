@@ -10,8 +10,8 @@ import pytest
 from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.backends import shipped_policies as shipped
 from vla_pruner_ros.cli.demo import arguments
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.robots.camera_topics import camera_topics, cameras_of, check_cameras
 
 

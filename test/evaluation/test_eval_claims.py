@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vla_pruner_ros.cli.main import main
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.plan import published_claims as claims
 from vla_pruner_ros.evaluation.plan import reuse_sweep as sweep
 from vla_pruner_ros.evaluation.plan.method_variants import parse_method

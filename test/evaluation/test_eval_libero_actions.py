@@ -14,7 +14,7 @@ import pytest
 
 from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.cli.main import main
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import ActionChunk
 from vla_pruner_ros.evaluation.environments.libero import libero_tasks
 from vla_pruner_ros.evaluation.environments.libero.libero_actions import commands, FULL_SCALE

@@ -10,8 +10,8 @@ from eval_fakes import make_plan
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.plan.episode_plan import files_digest, FIRST_SEED, Plan, seeds
 from vla_pruner_ros.evaluation.plan.method_variants import (
     cross,

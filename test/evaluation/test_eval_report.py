@@ -6,7 +6,7 @@ from eval_fakes import make_plan, row_of, VARIANTS
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.plan import published_claims as claims
 from vla_pruner_ros.evaluation.plan.method_variants import parse_method, Variant
 from vla_pruner_ros.evaluation.report import evaluation_report as report

@@ -5,8 +5,8 @@ from fakes import FakeBackend, make_spec
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import AnswerError, ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.environments.environment_interface import environment_class
 from vla_pruner_ros.evaluation.plan.episode_plan import Job
 from vla_pruner_ros.evaluation.plan.method_variants import Variant

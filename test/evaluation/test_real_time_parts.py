@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.real_time import plain_messages
 from vla_pruner_ros.evaluation.real_time.model_delays import Delay, DelayDraws, parse_delay
 from vla_pruner_ros.evaluation.real_time.real_time_plan import parse_way, RealTimePlan, Setting

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.real_time import real_time_report as reports
 from vla_pruner_ros.evaluation.real_time.model_delays import Delay
 from vla_pruner_ros.evaluation.real_time.motion_row import FINER

@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip('mujoco')
 
 from vla_pruner_ros.cli.real_time import main  # noqa: E402
-from vla_pruner_ros.core.all_parameters import Parameters  # noqa: E402
 from vla_pruner_ros.core.errors import ConfigError  # noqa: E402
+from vla_pruner_ros.core.parameter_declarations import Parameters  # noqa: E402
 from vla_pruner_ros.evaluation.plan.episode_plan import Job  # noqa: E402
 from vla_pruner_ros.evaluation.plan.method_variants import Variant  # noqa: E402
 from vla_pruner_ros.evaluation.real_time.model_delays import Delay  # noqa: E402

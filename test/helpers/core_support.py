@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vla_pruner_ros.core.all_parameters import Parameters, PRUNERS
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
+from vla_pruner_ros.core.parameter_declarations import Parameters, PRUNERS
 from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.pruners.interface import Feedback, Needs, Pruner, Signals
 from vla_pruner_ros.core.types import CameraSpec, Observation, PolicySpec

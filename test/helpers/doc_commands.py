@@ -11,8 +11,8 @@ import subprocess
 from paths import PACKAGE, ROOT
 
 from vla_pruner_ros.cli.main import COMMANDS
-from vla_pruner_ros.core.all_parameters import Parameters, table_by_name
 from vla_pruner_ros.core.errors import VlaPrunerError
+from vla_pruner_ros.core.parameter_declarations import Parameters, table_by_name
 from vla_pruner_ros.runtime.parameter_files import load_parameters, parse_setting
 
 #: Programs of the system: nothing of ours to check.

@@ -17,8 +17,8 @@ import numpy as np
 from pytest import MonkeyPatch
 
 from vla_pruner_ros.backends.policy_outline import PolicyOutline
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import BackendError, ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import Observation
 from vla_pruner_ros.evaluation.environments.environment_interface import Environment
 from vla_pruner_ros.evaluation.plan.episode_plan import FIRST_SEED, Job, Plan

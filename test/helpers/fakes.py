@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.errors import InputError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners.interface import Feedback, Signals
 from vla_pruner_ros.core.types import CameraSpec, PolicySpec
 

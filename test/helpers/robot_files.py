@@ -10,7 +10,7 @@ from paths import ROOT
 import yaml
 
 from vla_pruner_ros.backends.openvla.dataset_facts import action_names, TWO_ARMS
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.runtime.parameter_files import load_parameters
 

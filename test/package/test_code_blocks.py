@@ -29,7 +29,7 @@ from skipped import shared_file
 import yaml
 
 from vla_pruner_ros.cli.main import main
-from vla_pruner_ros.core.all_parameters import Parameters, table_by_name
+from vla_pruner_ros.core.parameter_declarations import Parameters, table_by_name
 from vla_pruner_ros.runtime.parameter_files import read_file
 
 BLOCKS, IN_BLOCKS, INLINE = all_blocks(), block_commands(), inline_commands()

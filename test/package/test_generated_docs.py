@@ -5,7 +5,7 @@ import importlib.util
 from paths import PACKAGE, ROOT
 import pytest
 
-from vla_pruner_ros.core.all_parameters import LEVELS, table
+from vla_pruner_ros.core.parameter_declarations import LEVELS, table
 
 
 @pytest.fixture(scope='module')

@@ -11,7 +11,7 @@ from parity import cases, weights_rule
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import Observation
 
 GOLDEN = Path(__file__).parent / 'golden'

@@ -10,8 +10,8 @@ import yaml
 
 from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.cli.main import main
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.control_step import PolicyEngine
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.runtime.input_mapping import parse_camera_topics, state_sources
 
 CONFIG = ROOT / 'config'

@@ -8,8 +8,8 @@ from paths import ROOT
 import pytest
 import yaml
 
-from vla_pruner_ros.core.all_parameters import Parameters, table, table_by_name
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters, table, table_by_name
 from vla_pruner_ros.runtime import parameter_files as parameter_file
 from vla_pruner_ros.runtime.installed_files import DDS_PROFILE, process_environment, shipped_file
 

@@ -9,8 +9,8 @@ from rclpy.parameter import Parameter
 import ros_helpers
 from ros_helpers import BudgetBackend, Rig
 
-from vla_pruner_ros.core.all_parameters import Parameters, table
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters, table
 
 make_rig = ros_helpers.make_rig
 

@@ -8,8 +8,8 @@ import pytest
 
 from vla_pruner_ros.ros import message_encoding as messages
 from vla_pruner_ros.ros.diagnostics_publisher import flatten, summarise
+from vla_pruner_ros.ros.outputs.messages_of_a_stop import stop_messages
 from vla_pruner_ros.ros.status_facts import Trends, Window
-from vla_pruner_ros.ros.stop_messages import stop_messages
 from vla_pruner_ros.runtime.inference_thread import Worker
 from vla_pruner_ros.runtime.motion.robot_commands import EndEffectorCommand, JointCommand
 from vla_pruner_ros.runtime.output_lines import parse_outputs

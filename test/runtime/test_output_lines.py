@@ -109,6 +109,6 @@ def test_topics_are_compared_by_their_full_names():
 
 
 def test_every_kind_is_in_the_description_of_the_parameter():
-    from vla_pruner_ros.core.all_parameters import table_by_name
+    from vla_pruner_ros.core.parameter_declarations import table_by_name
     doc = table_by_name()['outputs'].metadata['doc']
     assert [kind for kind in KINDS if kind not in doc] == []

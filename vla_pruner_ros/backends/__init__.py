@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import Any, TYPE_CHECKING
 
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.registries import BACKENDS as REGISTRY
 
 if TYPE_CHECKING:  # needs torch; ``shipped`` is read without

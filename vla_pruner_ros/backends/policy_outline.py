@@ -7,7 +7,7 @@ only a policy of a class without it is loaded.
 from dataclasses import dataclass
 
 from vla_pruner_ros.backends import backend_class, load_backend
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 
 
 @dataclass(frozen=True)

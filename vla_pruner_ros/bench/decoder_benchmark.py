@@ -22,8 +22,8 @@ from vla_pruner_ros.backends.shared.decoder import Decoder, DecoderConfig
 from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.backends.shared.safetensors_loading import torch_device
 from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.pruners.interface import Pruner
 from vla_pruner_ros.core.token_selector import TokenSelector

@@ -19,9 +19,9 @@ import torch
 
 from vla_pruner_ros.backends import load_backend
 from vla_pruner_ros.backends.openvla.memory_estimate import amount, held
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import AnswerError, ConfigError, MissingDependencyError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.replay.run_comparison import overlap
 from vla_pruner_ros.runtime.parameter_files import load_parameters

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from vla_pruner_ros.backends.shared.safetensors_loading import torch_device
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.pruners.interface import Feedback, Pruner, Signals
 from vla_pruner_ros.core.types import PolicySpec

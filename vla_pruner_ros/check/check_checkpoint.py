@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.check.check_report import lines
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.replay.attention_probe import action_attention
 from vla_pruner_ros.replay.bag_clock import choose_clock

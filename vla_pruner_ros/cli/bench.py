@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from importlib import import_module
 import sys
 
-from vla_pruner_ros.core.all_parameters import PRUNERS
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import PRUNERS
 
 
 def selection_arguments() -> argparse.ArgumentParser:

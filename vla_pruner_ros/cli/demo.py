@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_pruner_ros.backends.shipped_policies import DEFAULT, shipped_names
-from vla_pruner_ros.core.all_parameters import PRUNERS
+from vla_pruner_ros.core.parameter_declarations import PRUNERS
 
 FIRST_SEED = 900_000  # where the seeds that no shipped policy was trained on begin
 

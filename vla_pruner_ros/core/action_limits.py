@@ -10,8 +10,8 @@ nothing about models.
 
 import numpy as np
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError, UnsafeActionError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 
 #: Names of the limits, as counted.

@@ -19,7 +19,6 @@ from vla_pruner_ros.core.action_limits import (
     joint_start,
     limit_actions,
 )
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.errors import (
     AnswerError,
@@ -28,6 +27,7 @@ from vla_pruner_ros.core.errors import (
     VlaPrunerError,
 )
 from vla_pruner_ros.core.parameter_check import check_parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.reuse_instead_of_model import INSTRUCTION, REUSED, ReuseGate, thumbnail
 from vla_pruner_ros.core.token_selector import TokenSelector

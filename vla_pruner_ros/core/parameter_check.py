@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a parameter snapshot fits a loaded policy; asked before it is accepted."""
 from vla_pruner_ros.core.action_limits import check_limits
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners import check_pruner
 from vla_pruner_ros.core.types import PolicySpec
 

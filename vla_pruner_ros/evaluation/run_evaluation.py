@@ -14,8 +14,8 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError, VlaPrunerError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.plan import published_claims as claims
 from vla_pruner_ros.evaluation.plan import reuse_sweep as sweep
 from vla_pruner_ros.evaluation.plan.episode_plan import Plan

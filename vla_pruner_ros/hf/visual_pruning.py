@@ -20,8 +20,8 @@ from typing import Any
 from torch import nn, Tensor
 
 from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
-from vla_pruner_ros.core.all_parameters import Parameters, table
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters, table
 from vla_pruner_ros.core.pruners import make_pruner
 from vla_pruner_ros.core.pruners.interface import Pruner
 from vla_pruner_ros.core.token_selector import TokenSelector

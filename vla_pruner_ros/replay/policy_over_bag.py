@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import StepStats
 from vla_pruner_ros.replay.bag_clock import instants
 from vla_pruner_ros.replay.bag_reader import Bag

@@ -9,7 +9,7 @@ from pathlib import Path
 import platform
 from typing import Any
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.replay.bag_reader import Bag
 from vla_pruner_ros.replay.policy_over_bag import RunResult

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vla_pruner_ros.core.all_parameters import Parameters, PRUNERS
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters, PRUNERS
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.core.whole_number import whole_number
 from vla_pruner_ros.replay.attention_probe import action_attention

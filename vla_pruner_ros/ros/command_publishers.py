@@ -14,14 +14,14 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import Observation, StepStats
 from vla_pruner_ros.ros import message_encoding as messages
 from vla_pruner_ros.ros import qos_profiles as qos
 from vla_pruner_ros.ros.outputs.action_sender import ActionSender, Trouble
+from vla_pruner_ros.ros.outputs.messages_of_a_stop import stop_messages
 from vla_pruner_ros.ros.outputs.plan_stream import PlanStream
 from vla_pruner_ros.ros.outputs.topic_sender import TopicSender
-from vla_pruner_ros.ros.stop_messages import stop_messages
 from vla_pruner_ros.runtime.gripper_track import GripperTrack
 from vla_pruner_ros.runtime.motion.proposal import Proposal
 from vla_pruner_ros.runtime.output_lines import parse_outputs
@@ -99,7 +99,7 @@ class Publishers:
 
     def stop(self, action: str, now_ns: int, stop: Proposal | None,
              targets: Sequence[bool]) -> bool:
-        """Send what ends a motion; see ``stop_messages.stop_messages``.
+        """Send what ends a motion; see ``messages_of_a_stop.stop_messages``.
 
         What can still be said is said, whatever else fails: streams come first, because they would
         play on, and an output that cannot be written to does not take the others with it.

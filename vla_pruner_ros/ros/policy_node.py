@@ -16,10 +16,10 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.logging import get_logger
 from std_srvs.srv import Trigger
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError, VlaPrunerError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.ros.diagnostics_publisher import Reporter
-from vla_pruner_ros.ros.live_parameters import LiveParameters
+from vla_pruner_ros.ros.parameter_changes import LiveParameters
 from vla_pruner_ros.ros.ros_process import ros_process
 
 if TYPE_CHECKING:

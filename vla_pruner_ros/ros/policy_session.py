@@ -16,12 +16,12 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.parameter_check import check_parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.ros.command_publishers import Publishers
 from vla_pruner_ros.ros.diagnostics_publisher import Reporter
-from vla_pruner_ros.ros.live_parameters import LiveParameters
+from vla_pruner_ros.ros.parameter_changes import LiveParameters
 from vla_pruner_ros.ros.robot_stop import RobotStop
 from vla_pruner_ros.ros.status_facts import step_facts
 from vla_pruner_ros.ros.subscriptions import Inputs

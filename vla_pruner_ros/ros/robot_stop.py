@@ -6,7 +6,7 @@ The caller holds the session's gate.
 from collections.abc import Callable
 import traceback
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.ros.command_publishers import Publishers
 from vla_pruner_ros.runtime.motion.proposal import Proposal
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner

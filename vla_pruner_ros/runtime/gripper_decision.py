@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.runtime.pose_fields import POSE_FIELDS
 

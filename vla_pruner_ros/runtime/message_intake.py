@@ -9,7 +9,7 @@ Not thread-safe; ``observation_cache.py`` holds the lock.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.runtime.camera_pairing import CameraPairing
 from vla_pruner_ros.runtime.input_faults import InputFaults

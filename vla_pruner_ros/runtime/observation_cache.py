@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError, InputError, VlaPrunerError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 from vla_pruner_ros.runtime.image_decoding import to_rgb
 from vla_pruner_ros.runtime.measured_state import Measured

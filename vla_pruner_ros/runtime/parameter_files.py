@@ -3,7 +3,7 @@
 
 Reads the YAML files of the node as they are (``/**: ros__parameters:``) and flat ``name: value``
 ones; writes ``config/pruned_policy.yaml`` and the tables of the documentation, so that neither can
-differ from the table in core/all_parameters.py.  No ROS import.
+differ from the table in core/parameter_declarations.py.  No ROS import.
 """
 from collections.abc import Mapping, Sequence
 from dataclasses import Field
@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from vla_pruner_ros.core.all_parameters import (
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import (
     accepted,
     GROUPS,
     LEVELS,
@@ -22,14 +23,13 @@ from vla_pruner_ros.core.all_parameters import (
     table,
     table_by_name,
 )
-from vla_pruner_ros.core.errors import ConfigError
 
 NODE = 'pruned_policy'
 # Parameters that every ROS node has; a file written for the node may hold them.
 OF_ROS = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
 HEADING = """\
 # Parameters of the node pruned_policy, with their defaults; made from the table in
-# vla_pruner_ros/core/all_parameters.py by `make docs`; `vla-pruner params --yaml` prints it.
+# vla_pruner_ros/core/parameter_declarations.py by `make docs`; `vla-pruner params --yaml` prints it.
 # "live" ones can be changed while the policy runs: ros2 param set /pruned_policy token_budget 64
 # A list that is empty by default stands in a comment: parameter files cannot hold empty lists.
 /**:

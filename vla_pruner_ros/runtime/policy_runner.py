@@ -13,10 +13,10 @@ import threading
 import traceback
 from typing import Any
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import BackendError, InputError, UnsafeActionError, VlaPrunerError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Continuation, Observation, StepStats
 from vla_pruner_ros.runtime.measured_state import Measured
 from vla_pruner_ros.runtime.motion.chunks_to_timed_targets import MotionQueue

@@ -41,8 +41,8 @@ from vla_pruner_ros.backends.openvla.memory_estimate import (
 from vla_pruner_ros.backends.openvla.prismatic_model import OpenVlaModel
 from vla_pruner_ros.backends.openvla.weight_mapping import check_fit, fill, fold_lora, Source
 from vla_pruner_ros.backends.openvla.weight_quantization import WeightQuantizer
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 
 CONFIG_NAME, PROCESSOR_NAME = 'config.json', 'preprocessor_config.json'
 STATISTICS_NAME, TOKENIZER_NAME = 'dataset_statistics.json', 'tokenizer.json'

@@ -32,10 +32,10 @@ from vla_pruner_ros.backends.openvla.prismatic_model import ModelShape, OpenVlaM
 from vla_pruner_ros.backends.openvla.prompt_tokens import Prompt, QUESTION, V01_QUESTION
 from vla_pruner_ros.backends.policy_outline import PolicyOutline
 from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.errors import InputError
 from vla_pruner_ros.core.flops import decoder_flops
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import CameraSpec, Observation, PolicySpec
 

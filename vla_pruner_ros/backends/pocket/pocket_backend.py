@@ -20,11 +20,11 @@ from vla_pruner_ros.backends.shared.row_removal import PrunedPass
 from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.backends.shared.stage_clock import StageClock
 from vla_pruner_ros.backends.shipped_policies import checkpoint_folder
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.errors import InputError, MissingDependencyError
 from vla_pruner_ros.core.flops import decoder_flops
 from vla_pruner_ros.core.install_hints import how_to_install
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import CameraSpec, Observation, PolicySpec
 

@@ -2,8 +2,8 @@
 """The token-selection methods: one file each, found by name, imported when first asked for."""
 from importlib import import_module
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners.interface import Pruner
 from vla_pruner_ros.core.registries import PRUNERS as REGISTRY
 from vla_pruner_ros.core.types import PolicySpec

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import BackendError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners.shared.token_ops import top_k
 
 #: Which query rows of the prefill give the semantic score.

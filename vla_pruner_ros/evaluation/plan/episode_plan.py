@@ -16,8 +16,8 @@ from pathlib import Path
 import platform
 from typing import Any
 
-from vla_pruner_ros.core.all_parameters import Parameters, table
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters, table
 from vla_pruner_ros.evaluation.plan.method_variants import OWN_PLACE, Variant
 
 #: Raised whenever a change of this package changes what an episode does or what a row holds.

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from vla_pruner_ros.core.all_parameters import Parameters, PRUNERS, table
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters, PRUNERS, table
 
 REUSE = '+reuse'
 UNPRUNED = 'unpruned'

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vla_pruner_ros.backends.policy_outline import policy_outline
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.environments.environment_interface import environment_class
 from vla_pruner_ros.evaluation.plan import episode_plan as plans
 from vla_pruner_ros.evaluation.plan import published_claims as claims

@@ -7,9 +7,9 @@ long answers take, or what the robot does meanwhile.
 from collections.abc import Callable
 from dataclasses import replace
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend
 from vla_pruner_ros.core.control_step import PolicyEngine
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.runtime.motion.robot_commands import CommandBuilder, EndEffectorCommand
 from vla_pruner_ros.runtime.observation_cache import ObservationCache
 from vla_pruner_ros.runtime.policy_runner import Tick

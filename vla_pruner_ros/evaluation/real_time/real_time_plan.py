@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.plan import episode_plan
 from vla_pruner_ros.evaluation.real_time.model_delays import Delay
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.backend_interface import Backend, Prediction
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.token_selector import TokenSelector
 from vla_pruner_ros.core.types import Observation, StepStats
 from vla_pruner_ros.evaluation.environments.simulated_robot import Simulation

@@ -11,8 +11,8 @@ from pathlib import Path
 import sys
 
 from vla_pruner_ros.backends.policy_outline import policy_outline, PolicyOutline
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.plan import episode_plan
 from vla_pruner_ros.evaluation.plan.method_variants import parse_budget
 from vla_pruner_ros.evaluation.plan.requested_work import checkpoint_digest, words

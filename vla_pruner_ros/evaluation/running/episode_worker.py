@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.control_step import PolicyEngine
 from vla_pruner_ros.core.errors import AnswerError, UnsafeActionError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import StepStats
 from vla_pruner_ros.evaluation.environments.environment_interface import environment_class
 from vla_pruner_ros.evaluation.plan.episode_plan import Job

@@ -10,7 +10,7 @@
 ``auto``         decided from the measured delay: the rows of a chunk must cover the time until the
                  next answer, which is twice the delay after the observation.
 """
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 
 SECOND = 10**9

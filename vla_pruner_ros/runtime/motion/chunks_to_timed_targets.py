@@ -16,8 +16,8 @@ import threading
 import numpy as np
 
 from vla_pruner_ros.core.action_limits import joint_start
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import UnsafeActionError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
 from vla_pruner_ros.runtime.gripper_decision import GripperDecision
 from vla_pruner_ros.runtime.measured_state import Measured

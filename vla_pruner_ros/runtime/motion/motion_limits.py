@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from vla_pruner_ros.core.action_limits import motion_columns
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.runtime.motion.motion_spaces import Space
 

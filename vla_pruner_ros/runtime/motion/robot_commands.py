@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
 from vla_pruner_ros.runtime.gripper_decision import GripperDecision
 from vla_pruner_ros.runtime.rotations import multiply, quaternion

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.runtime.measured_state import Measured
 from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, Space
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath

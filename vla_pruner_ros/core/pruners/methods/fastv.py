@@ -7,7 +7,7 @@ of tokens is kept instead of a ratio dropped, so that all methods keep the same 
 """
 from torch import Tensor
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners.interface import AttentionPruner, Pruner, ScorePruner, Signals
 
 

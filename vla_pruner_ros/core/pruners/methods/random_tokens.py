@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_pruner_ros.core.all_parameters import Parameters
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners.interface import Pruner, Signals
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from vla_pruner_ros.core.all_parameters import Parameters
 from vla_pruner_ros.core.attention_memory import ActionMemory
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners.interface import (
     AttentionPruner,
     Feedback,

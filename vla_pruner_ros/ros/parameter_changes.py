@@ -17,8 +17,8 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from vla_pruner_ros.core.all_parameters import accepted, Parameters, table
 from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import accepted, Parameters, table
 
 MOST_WORDS = 1000  # characters of an answer or a log line; a value may have a million
 #: Read once at start; the descriptor itself says read-only.

@@ -4,7 +4,8 @@ from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
 import pytest
 
-from vla_pruner_ros.core.all_parameters import (
+from vla_pruner_ros.core.errors import ConfigError
+from vla_pruner_ros.core.parameter_declarations import (
     accepted,
     GROUPS,
     LEVELS,
@@ -12,7 +13,6 @@ from vla_pruner_ros.core.all_parameters import (
     table,
     table_by_name,
 )
-from vla_pruner_ros.core.errors import ConfigError
 
 
 @pytest.mark.parametrize('spec', table(), ids=lambda spec: spec.name)
