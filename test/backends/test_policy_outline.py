@@ -5,6 +5,7 @@ import pytest
 
 from vla_pruner_ros import backends
 from vla_pruner_ros.backends import load_backend
+from vla_pruner_ros.backends import policy_outline as policy_outline_module
 from vla_pruner_ros.backends.openvla import checkpoint_loading
 from vla_pruner_ros.backends.pocket import pocket_files
 from vla_pruner_ros.backends.pocket.pocket_files import load_pocket, save_pocket
@@ -60,6 +61,6 @@ def test_a_family_whose_files_say_nothing_is_loaded_and_closed(monkeypatch):
         def close(self):
             closed.append(self)
 
-    monkeypatch.setitem(backends.REGISTRY, 'pocket', f'{__name__}:Silent')
-    monkeypatch.setitem(globals(), 'Silent', Silent)
+    for module in (backends, policy_outline_module):
+        monkeypatch.setattr(module, 'backend_class', lambda name: Silent)
     assert policy_outline(of('')) == PolicyOutline(25) and len(closed) == 1

@@ -138,23 +138,21 @@ def test_the_robot_of_a_task_must_have_the_cameras_of_the_policy():
 
     from vla_pruner_ros.core.types import CameraSpec
     simulation = environment_class('sim')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('vla_pruner_ros.evaluation.environments.simulated_robot.make_robot',
-                      make_fake)
-        corner = simulation(make_spec())
-        corner.start('reach-v3', 0)
-        with pytest.raises(ConfigError, match=r"'fake' needs camera\(s\) corner; task "
-                                              'reach-colour has front, wrist'):
-            corner.start('reach-colour', 0)
-        both = simulation(make_spec(cameras=(CameraSpec('front', 8, 8),
-                                             CameraSpec('wrist', 8, 8))))
-        with pytest.raises(ConfigError, match=r'front, wrist; task reach-v3 has corner'):
-            both.start('reach-v3', 0)
-        both.start('reach-colour', 3)
-        seen = both.observe()
-        assert (list(seen.images), seen.instruction) == (['front', 'wrist'], 'reach red')
-        assert seen.pose == ((0.0, 0.0, 0.2), (1.0, 0.0, 0.0, 0.0))
-        simulation(make_spec(cameras=(CameraSpec('front', 8, 8),))).start('reach-colour', 0)
+    corner = simulation(make_spec(), make_fake)
+    corner.start('reach-v3', 0)
+    with pytest.raises(ConfigError, match=r"'fake' needs camera\(s\) corner; task "
+                                          'reach-colour has front, wrist'):
+        corner.start('reach-colour', 0)
+    both = simulation(make_spec(cameras=(CameraSpec('front', 8, 8),
+                                         CameraSpec('wrist', 8, 8))), make_fake)
+    with pytest.raises(ConfigError, match=r'front, wrist; task reach-v3 has corner'):
+        both.start('reach-v3', 0)
+    both.start('reach-colour', 3)
+    seen = both.observe()
+    assert (list(seen.images), seen.instruction) == (['front', 'wrist'], 'reach red')
+    assert seen.pose == ((0.0, 0.0, 0.2), (1.0, 0.0, 0.0, 0.0))
+    simulation(make_spec(cameras=(CameraSpec('front', 8, 8),)),
+               make_fake).start('reach-colour', 0)
 
 
 def test_the_task_says_whether_its_target_moves():

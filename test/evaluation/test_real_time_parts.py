@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Delays, settings and messages of the real-time evaluation."""
+from fakes import make_parameters, make_spec
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from vla_pruner_ros.evaluation.real_time import plain_messages
 from vla_pruner_ros.evaluation.real_time.model_delays import Delay, DelayDraws, parse_delay
 from vla_pruner_ros.evaluation.real_time.real_time_plan import parse_way, RealTimePlan, Setting
 from vla_pruner_ros.runtime.motion.robot_commands import EndEffectorCommand, JointCommand
+from vla_pruner_ros.runtime.output_lines import parse_outputs
 
 MS = 10**6
 
@@ -120,7 +122,9 @@ def same(ours, theirs):
 def test_messages_say_what_those_of_the_node_say(velocities):
     pytest.importorskip('rclpy')
     from vla_pruner_ros.ros import message_encoding as real
-    sent = dict(real.encode(command(velocities), 'base', 'gripper'))
+    lines = parse_outputs(make_parameters(pose_topic='/pose'), make_spec())
+    sent = {one.name: real.encode(one, command(velocities), 'base') for one in lines
+            if one.kind != 'twist'}
     ours = plain(plain_messages.motion_message(command(velocities)))
     assert ours['points'] and same(ours, plain(sent['ee_trajectory']))
     ours = plain(plain_messages.gripper_message(command()))

@@ -135,7 +135,8 @@ def test_that_check_would_see_an_import():
     assert pulled_in(f'{NAME}.core', ('torch', 'numpy')) == ['torch', 'numpy']
 
 
-@pytest.mark.parametrize('module', ['types', 'errors', 'parameter_declarations', 'flops', 'registries'])
+@pytest.mark.parametrize('module', ['types', 'errors', 'parameter_declarations', 'flops',
+                                    'registries'])
 def test_plain_values_do_not_even_need_torch(module):
     code = f'import sys, vla_pruner_ros.core.{module}; print("torch" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

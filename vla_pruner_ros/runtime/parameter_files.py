@@ -29,7 +29,7 @@ NODE = 'pruned_policy'
 OF_ROS = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
 HEADING = """\
 # Parameters of the node pruned_policy, with their defaults; made from the table in
-# vla_pruner_ros/core/parameter_declarations.py by `make docs`; `vla-pruner params --yaml` prints it.
+# core/parameter_declarations.py by `make docs`; `vla-pruner params --yaml` prints it.
 # "live" ones can be changed while the policy runs: ros2 param set /pruned_policy token_budget 64
 # A list that is empty by default stands in a comment: parameter files cannot hold empty lists.
 /**:

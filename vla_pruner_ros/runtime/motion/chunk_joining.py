@@ -113,6 +113,19 @@ class Ensemble:
         return self._place(time_ns), self.space.minus(after, before) * (1e9 / (2 * half))
 
 
+def join(space: Space, old: Wanted, wanted: TimedPath, now_ns: int, span_ns: int,
+         live: Sequence[Entry] | None) -> Joined:
+    """The motion under way, faded over ``span_ns`` into what a new chunk wants.
+
+    ``live`` are the chunks that are averaged with the new one; None: it counts alone.
+    """
+    new: Wanted = wanted
+    if live is not None:
+        going = [one for one in live if one.path.end_ns > now_ns]
+        new = Ensemble(space, (*going, Entry(wanted, now_ns)), span_ns)
+    return Joined(space, old, new, now_ns, span_ns)
+
+
 def end_of(joined: Wanted, wanted: TimedPath, now_ns: int) -> int:
     """When the rows and the fade are over."""
     return max(wanted.end_ns, now_ns + (joined.span_ns if isinstance(joined, Joined) else 0))

@@ -23,9 +23,8 @@ from vla_pruner_ros.runtime.gripper_decision import GripperDecision
 from vla_pruner_ros.runtime.measured_state import Measured
 from vla_pruner_ros.runtime.motion.chunk_joining import (
     end_of,
-    Ensemble,
     Entry,
-    Joined,
+    join,
     MOST_CHUNKS,
     sampled,
 )
@@ -39,7 +38,13 @@ from vla_pruner_ros.runtime.motion.motion_limits import (
     Wanted,
 )
 from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, space_of
-from vla_pruner_ros.runtime.motion.proposal import command_of, Proposal, usable
+from vla_pruner_ros.runtime.motion.proposal import (
+    command_of,
+    first_within_reach,
+    path_of,
+    Proposal,
+    usable,
+)
 from vla_pruner_ros.runtime.motion.robot_commands import (
     Command,
     EndEffectorCommand,
@@ -55,8 +60,7 @@ SECOND = 10**9
 FINEST = SECOND // 40  # between sent points, where rows are further apart
 #: Shares of the velocity limit at which a robot behind its plan is tried to be met.
 SLOWER = (1.0, 0.5, 0.25)
-#: Times that the first point is moved.
-TRIES = 4
+TRIES = 4  # times that the first point is moved
 #: Ages of a measurement in which a robot that was not moved by us is brought back to it.
 UNHURRIED = 3
 
@@ -111,11 +115,7 @@ class MotionQueue:
             self._chunks.clear()
 
     def halt(self, now_ns: int | None = None) -> None:
-        """Nothing is under way any more; streams brake from what they said last.
-
-        Args:
-            now_ns: when it stopped the robot; None: nobody knows where it is.
-        """
+        """Nothing is under way: it stopped at ``now_ns``, or nobody knows where it is (None)."""
         with self._lock:
             self._version += 1
             self._sent.freeze(now_ns)
@@ -272,11 +272,8 @@ class MotionQueue:
         span = 0 if mode == 'replace' else round(self._parameters.join_time * SECOND)
         if self._sent.over(now_ns):
             span = 0  # the robot stands, and the rows begin where it stands
-        new: Wanted = wanted
-        if mode == 'ensemble':
-            live = [one for one in self._chunks if one.path.end_ns > now_ns]
-            new = Ensemble(self.space, (*live, Entry(wanted, now_ns)), span)
-        return Joined(self.space, old, new, now_ns, span)
+        live = self._chunks if mode == 'ensemble' else None
+        return join(self.space, old, wanted, now_ns, span, live)
 
     def _build(self, joined: Wanted, wanted: TimedPath, start: Start, now_ns: int,
                measured: Measured | None) -> Proposal | None:
@@ -294,7 +291,7 @@ class MotionQueue:
             return self._build(joined, wanted, stray, now_ns, measured)
         if not met:
             return None
-        path = self._path(motion, start, now_ns)
+        path = path_of(self.space, motion, start, now_ns)
         coverage = path.end_ns if self.timing.mode == ANSWER else wanted.end_ns
         return Proposal(self._command(motion, now_ns), path, coverage, motion.counts, None,
                         None, now_ns, start.astray and self._sent.path is not None, False,
@@ -322,22 +319,13 @@ class MotionQueue:
             soonest = int(motion.times_ns[first]) - now_ns
         return motion, first == 0
 
-    def _path(self, motion: Followed, start: Start, now_ns: int) -> TimedPath:
-        return TimedPath(self.space, np.concatenate([[now_ns], motion.times_ns]),
-                         np.vstack([start.point, motion.points]),
-                         np.vstack([start.velocity, motion.velocities]))
-
     def _first(self, motion: Followed, now_ns: int, measured: Measured | None) -> int | None:
         """Index of the first point that the robot can be at in time, from where it is."""
         fastest = self._limits.velocity
         if measured is None or not np.isfinite(fastest).any():
             return 0
         here = self._sent.by_now(measured, now_ns)
-        for index, time in enumerate(motion.times_ns):
-            away = np.abs(self.space.minus(motion.points[index], here))
-            if (away <= fastest * ((time - now_ns) / SECOND) + 1e-9).all():
-                return index
-        return None
+        return first_within_reach(self.space, motion, here, fastest, now_ns)
 
     def _command(self, motion: Followed, stamp_ns: int) -> Command:
         return command_of(self.space, motion, stamp_ns, self._names,
@@ -384,7 +372,7 @@ class MotionQueue:
             if measured is not None:  # it does not follow
                 start = Start(self._sent.by_now(measured, now_ns), np.zeros(self.space.size), True)
                 motion = self._rest(start, now_ns, soonest)
-        return Proposal(self._command(motion, now_ns), self._path(motion, start, now_ns),
+        return Proposal(self._command(motion, now_ns), path_of(self.space, motion, start, now_ns),
                         now_ns, {}, None, None, now_ns, start.astray, True,
                         limits_of(self._parameters), self._version)
 
@@ -396,7 +384,7 @@ class MotionQueue:
     def braking(self, point: np.ndarray, velocity: np.ndarray, now_ns: int) -> TimedPath:
         """The motion that brings a robot with this velocity to rest, within the limits."""
         motion = brake(self.space, self._limits, point, velocity, now_ns, self._step_ns)
-        return self._path(motion, Start(point, velocity, False), now_ns)
+        return path_of(self.space, motion, Start(point, velocity, False), now_ns)
 
     def velocity(self, now_ns: int, period_ns: int, measured: Measured | None,
                  path: TimedPath | None = None) -> np.ndarray | None:

@@ -9,7 +9,10 @@ from vla_pruner_ros.runtime.measured_state import Measured
 from vla_pruner_ros.runtime.motion.motion_limits import Followed
 from vla_pruner_ros.runtime.motion.motion_spaces import PoseSpace, Space
 from vla_pruner_ros.runtime.motion.robot_commands import Command, EndEffectorCommand, JointCommand
+from vla_pruner_ros.runtime.motion.sent_motion import Start
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
+
+SECOND = 10**9
 
 
 def usable(measured: Measured | None) -> Measured | None:
@@ -63,3 +66,23 @@ def command_of(space: Space, motion: Followed, stamp_ns: int, names: tuple[str, 
         return EndEffectorCommand(motion.points, motion.times_ns, None, stamp_ns, absolute,
                                   motion.velocities)
     return JointCommand(names, motion.points, motion.times_ns, None, stamp_ns, motion.velocities)
+
+
+def path_of(space: Space, motion: Followed, start: Start, now_ns: int) -> TimedPath:
+    """A motion that begins now, with where it begins as its first point."""
+    return TimedPath(space, np.concatenate([[now_ns], motion.times_ns]),
+                     np.vstack([start.point, motion.points]),
+                     np.vstack([start.velocity, motion.velocities]))
+
+
+def first_within_reach(space: Space, motion: Followed, here: np.ndarray, fastest: np.ndarray,
+                       now_ns: int) -> int | None:
+    """Index of the first point that a robot at ``here`` (D,) can be at in time; None: of none.
+
+    ``fastest`` is in metres and radians per second, (D,).
+    """
+    for index, time in enumerate(motion.times_ns):
+        away = np.abs(space.minus(motion.points[index], here))
+        if (away <= fastest * ((time - now_ns) / SECOND) + 1e-9).all():
+            return index
+    return None
