@@ -88,6 +88,7 @@ def test_policy_that_cannot_run_fails_configuration(make_rig):
 def test_deactivation_holds_the_pose_and_then_nothing_more_comes(make_rig):
     rig = make_rig()
     rig.flow()
+    rig.until(lambda: rig.got['twist'])
     assert change(rig, DEACTIVATE)
     rig.until(lambda: is_hold(rig.got['ee_trajectory'][-1]))
     assert place(rig.got['ee_trajectory'][-1]) == pytest.approx((0.1, 0.2, 0.3), abs=0.03)

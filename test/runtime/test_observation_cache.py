@@ -163,9 +163,9 @@ def test_cameras_too_far_apart_in_time_are_skewed():
     assert cache.take(T0).reason == ''
     feed(cache, T0 + 200 * MS)
     assert cache.take(T0 + 200 * MS).reason == 'no_new_frame'  # wrist is not there yet
-    cache.put_image('wrist', image(T0 + 50 * MS), 0)
+    cache.put_image('wrist', image(T0 + 50 * MS), T0 + 200 * MS)
     assert cache.take(T0 + 200 * MS).reason == 'skew'
-    cache.put_image('wrist', image(T0 + 190 * MS), 0)
+    cache.put_image('wrist', image(T0 + 190 * MS), T0 + 200 * MS)
     assert cache.take(T0 + 200 * MS).reason == ''
     assert cache.drops == {'skew': 1}
 
@@ -238,7 +238,7 @@ def test_zero_stamps_fall_back_to_the_receive_time_with_a_warning():
 def test_lock_step_waits_for_the_state_of_its_image():
     cache = make_cache(lock_step=True)
     feed_state(cache, T0)
-    cache.put_image('corner', image(T0 + 50 * MS), 0)
+    cache.put_image('corner', image(T0 + 50 * MS), T0 + 200 * MS)
     assert cache.take(T0 + 50 * MS).reason == 'waiting_state'
     feed_state(cache, T0 + 50 * MS)
     assert cache.take(T0 + 50 * MS).reason == ''
@@ -265,7 +265,7 @@ def test_lost_frames_are_estimated_from_stamps():
     lost = {20, 31, 32, 33}
     for index in range(40):
         if index not in lost:
-            cache.put_image('corner', image(T0 + index * 33 * MS), 0)
+            cache.put_image('corner', image(T0 + index * 33 * MS), T0 + index * 33 * MS)
     camera = cache.cameras()['corner']
     assert (camera['received'], camera['lost']) == (36, 4)
     assert camera['rate_hz'] == pytest.approx(1 / 0.033)
@@ -274,7 +274,7 @@ def test_lost_frames_are_estimated_from_stamps():
 def test_a_pause_is_no_loss():
     cache = make_cache()
     for index in [*range(20), *range(120, 140)]:
-        cache.put_image('corner', image(T0 + index * 33 * MS), 0)
+        cache.put_image('corner', image(T0 + index * 33 * MS), T0 + index * 33 * MS)
     assert cache.cameras()['corner']['lost'] == 0
 
 
@@ -302,3 +302,12 @@ def test_writers_and_a_taker_in_parallel_lose_nothing_but_old_frames():
     writer.join()
     assert taken == sorted(set(taken))
     assert cache.drops.keys() <= {'missing_camera:corner'}
+
+
+def test_what_comes_before_the_clock_makes_nothing_late_that_follows_it():
+    cache = make_cache()
+    cache.put_image('corner', image(T0 + 10**18), 0)  # use_sim_time, no /clock yet: wall time
+    assert cache.take(0).reason == 'future_camera:corner'
+    feed(cache, T0)
+    assert cache.take(T0).reason == ''
+    assert not [name for name in cache.drops if name.startswith('out_of_order')]

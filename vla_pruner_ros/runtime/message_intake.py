@@ -127,8 +127,9 @@ class MessageIntake:
             return received_ns
         self._unstamped.discard(name)
         ahead = stamp - received_ns
-        # In lock step stamps run by simulated time; a node at 0 has not heard /clock yet.
-        if (not self.parameters.lock_step and received_ns > 0
+        # In lock step stamps run by simulated time.  A node at 0 has not heard /clock yet: what it
+        # kept until then could be hours ahead, and all that follows would be late.
+        if (not self.parameters.lock_step
                 and ahead > int(self.parameters.max_image_age * SECOND)):
             self.faults.refuse(streams, f'future_{kind}', f'{kind}: a stamp {ahead / SECOND:.3g} '
                                "s ahead of the node's clock; synchronise the clocks, and set "
