@@ -14,9 +14,6 @@ from vla_pruner_ros.core.errors import ConfigError, UnsafeActionError
 from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import Observation, PolicySpec
 
-#: Names of the limits, as counted.
-LIMITS = ('max_step', 'max_velocity', 'position')
-
 
 def check_actions(actions: np.ndarray, spec: PolicySpec) -> None:
     """Refuse a chunk that is not finite or not of the promised shape.

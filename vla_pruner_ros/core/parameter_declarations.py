@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from vla_pruner_ros.core import registries
 from vla_pruner_ros.core.errors import ConfigError
-from vla_pruner_ros.core.whole_number import whole_number
+from vla_pruner_ros.core.whole_number import layer_number
 
 LEVELS = ('basic', 'expert')
 GROUPS = ('model', 'pruning', 'reuse', 'inputs', 'outputs', 'safety', 'runtime')
@@ -285,11 +285,9 @@ class Parameters:
                 raise ConfigError(f'position_low {low} is not below position_high {high}')
         if self.gripper_open == self.gripper_closed:
             raise ConfigError(f'gripper_open and gripper_closed are both {self.gripper_open}')
-        if self.action_layers != 'latter_half':
-            head, _, number = self.action_layers.partition(':')
-            if head != 'layer' or whole_number(number) is None:
-                raise ConfigError(f'action_layers is {self.action_layers!r}; accepted: '
-                                  "'latter_half' or 'layer:N'")
+        if self.action_layers != 'latter_half' and layer_number(self.action_layers) is None:
+            raise ConfigError(f'action_layers is {self.action_layers!r}; accepted: '
+                              "'latter_half' or 'layer:N'")
 
 
 def table() -> tuple['Field[Any]', ...]:

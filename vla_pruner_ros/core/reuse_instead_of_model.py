@@ -38,6 +38,7 @@ import math
 
 import numpy as np
 
+from vla_pruner_ros.core.action_limits import motion_columns
 from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import PolicySpec
 
@@ -169,7 +170,7 @@ class ReuseGate:
         return rows
 
     def _motion(self, executed: np.ndarray, start: np.ndarray | None) -> np.ndarray:
-        moving = without_gripper(executed, self._spec)
+        moving: np.ndarray = executed[:, motion_columns(self._spec)]
         if self._spec.action_kind != 'joint_position':
             return moving
         path = moving if start is None else np.vstack([start, moving])
@@ -189,13 +190,6 @@ class ReuseGate:
         middle = (self._spec.gripper_open + self._spec.gripper_closed) / 2
         above: np.ndarray = actions[:, column] > middle
         return above
-
-
-def without_gripper(actions: np.ndarray, spec: PolicySpec) -> np.ndarray:
-    """(H, D) actions without the gripper's column."""
-    if spec.gripper_index is None:
-        return actions
-    return np.delete(actions, spec.gripper_index, axis=1)
 
 
 def steady(before: np.ndarray, last: np.ndarray, max_angle: float, min_norm: float) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole numbers in text that a person wrote: digits 0 to 9 and nothing else."""
+"""Numbers in text that a person wrote: digits 0 to 9 and nothing else."""
 
 DIGITS = 9  # int() itself refuses thousands of them with an error of its own
 
@@ -12,3 +12,9 @@ def whole_number(text: str) -> int | None:
     """
     plain = text.isascii() and text.isdigit() and len(text) <= DIGITS
     return int(text) if plain else None
+
+
+def layer_number(text: str) -> int | None:
+    """N of ``layer:N``; ``None`` where ``text`` has another form."""
+    head, _, number = text.partition(':')
+    return whole_number(number) if head == 'layer' else None

@@ -10,7 +10,7 @@ from vla_pruner_ros.backends.shared.sequence_layout import SequenceLayout
 from vla_pruner_ros.core.errors import BackendError
 from vla_pruner_ros.core.pruners.interface import Feedback, Signals
 from vla_pruner_ros.core.token_selector import TokenSelector
-from vla_pruner_ros.core.whole_number import whole_number
+from vla_pruner_ros.core.whole_number import layer_number
 
 
 def check_cut(selector: TokenSelector, layers: int) -> int | None:
@@ -102,9 +102,8 @@ class ActionAttention:
             return range(0)
         if asked == 'latter_half':
             return range(layers // 2, layers)
-        head, _, text = asked.partition(':')
-        number = whole_number(text)
-        if head != 'layer' or number is None:
+        number = layer_number(asked)
+        if number is None:
             raise BackendError(f"action rows {asked!r} are not 'latter_half' or 'layer:N'")
         if number >= layers:
             raise BackendError(f'action attention was asked at layer {number}, the decoder has '

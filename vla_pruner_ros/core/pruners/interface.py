@@ -16,17 +16,14 @@ from vla_pruner_ros.core.errors import BackendError
 from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.pruners.shared.token_ops import top_k
 
-#: Which query rows of the prefill give the semantic score.
-SEMANTIC_QUERIES = ('last_token', 'text', 'all')
-
 
 @dataclass(frozen=True)
 class Needs:
     """Signals that a backend must capture for a pruner.
 
     Attributes:
-        prefill_rows: None, or one of ``SEMANTIC_QUERIES``: attention rows at layer
-            ``prune_layer - 1``.
+        prefill_rows: None, ``'last_token'``, ``'text'`` or ``'all'``: attention rows of the prompt
+            at layer ``prune_layer - 1``.
         text_states: hidden states of the text and visual rows entering layer ``prune_layer - 1``
             (SparseVLM's raters); requires ``prefill_rows='text'``.
         attention_output: attention output (after ``o_proj``) of the visual rows at layer
@@ -172,24 +169,9 @@ class AttentionPruner(Pruner):
     reads_decoder = True
 
     def __init__(self, prune_layer: int = 1, semantic_query: str = 'last_token'):
-        """Read the rows named by ``semantic_query`` (one of ``SEMANTIC_QUERIES``)."""
+        """Read the rows named by ``semantic_query`` (see ``Needs.prefill_rows``)."""
         super().__init__(prune_layer)
         self.semantic_query = semantic_query
-
-    @classmethod
-    def check(cls, parameters: Parameters, prune_layer: int, decoder_layers: int,
-              causal: bool) -> None:
-        """Refuse settings that this method cannot run with; the default accepts all.
-
-        Args:
-            parameters: snapshot, its preset applied.
-            prune_layer: K, which exists in the decoder.
-            decoder_layers: layers of the decoder.
-            causal: the prefill runs under a causal mask.
-
-        Raises:
-            ConfigError: names the setting and what is accepted.
-        """
 
     @classmethod
     def build(cls, parameters: Parameters, prune_layer: int, causal: bool) -> 'Pruner':

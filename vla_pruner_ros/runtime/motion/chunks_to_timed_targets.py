@@ -15,7 +15,7 @@ import threading
 
 import numpy as np
 
-from vla_pruner_ros.core.action_limits import joint_start
+from vla_pruner_ros.core.action_limits import joint_start, motion_columns
 from vla_pruner_ros.core.errors import UnsafeActionError
 from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
@@ -87,8 +87,7 @@ class MotionQueue:
         self.restarts = 0
         self._lock = threading.RLock()
         self._gripper = GripperDecision(spec)
-        self._columns = [column for column in range(len(spec.action_names))
-                         if column != spec.gripper_index]
+        self._columns = motion_columns(spec)
         self._row_ns = round(spec.control_dt * SECOND)
         self._step_ns = self._row_ns // -(-self._row_ns // FINEST)
         self._sent = SentMotion(self.space)

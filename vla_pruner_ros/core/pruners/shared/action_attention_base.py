@@ -21,6 +21,7 @@ from vla_pruner_ros.core.pruners.interface import (
     Signals,
 )
 from vla_pruner_ros.core.pruners.shared.token_ops import share
+from vla_pruner_ros.core.whole_number import layer_number
 
 
 class ActionAttentionPruner(AttentionPruner):
@@ -58,9 +59,9 @@ class ActionAttentionPruner(AttentionPruner):
                    'a cut before layer 0 has no attention to read')
             raise ConfigError(f'action_scores is {parameters.action_scores!r}, but {why}; '
                               "accepted here: 'history'")
-        _, _, number = parameters.action_layers.partition('layer:')
-        if (parameters.action_scores != 'current' and number
-                and int(number) >= decoder_layers):
+        layer = layer_number(parameters.action_layers)
+        if (parameters.action_scores != 'current' and layer is not None
+                and layer >= decoder_layers):
             raise ConfigError(f'action_layers is {parameters.action_layers!r}, but the decoder '
                               f'has layers 0 to {decoder_layers - 1}')
 
