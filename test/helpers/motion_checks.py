@@ -231,7 +231,7 @@ class TwistRobot(MovedRobot):
 
     def stop(self) -> None:
         """Zero at once."""
-        self.queue.halt(self.now)
+        self.queue.clear()
         self.twist = np.zeros(6)
         self.beat()
 

@@ -132,11 +132,11 @@ def test_an_unknown_encoding_is_named():
 def test_an_unusable_instruction_stops_until_a_usable_one_comes(text, refusal):
     cache = make_cache()
     assert recovers(cache, T0)
-    cache.put_instruction(text, T0)
+    cache.put_instruction(text)
     feed(cache, T0 + 50 * MS)
     assert cache.take(T0 + 50 * MS).reason == refusal
     assert cache.drops[refusal] == 2  # the message, and the frame that waited for a better one
-    cache.put_instruction('push', T0)
+    cache.put_instruction('push')
     take = cache.take(T0 + 50 * MS)
     assert take.observation.instruction == 'push' and take.resets == ('instruction',)
 
@@ -152,7 +152,7 @@ def test_no_instruction_at_all():
 def test_the_same_instruction_again_resets_nothing():
     cache = make_cache()
     assert recovers(cache, T0)
-    cache.put_instruction('  reach ', T0)
+    cache.put_instruction('  reach ')
     feed(cache, T0 + 50 * MS)
     assert cache.take(T0 + 50 * MS).resets == ()
 

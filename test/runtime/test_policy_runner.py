@@ -124,7 +124,7 @@ def test_failures_are_counted_and_the_next_step_works(error, value, reason):
 
 def test_an_instruction_the_policy_does_not_know_is_a_counted_reason():
     _, runner = make_runner(lock_step=True)
-    runner.cache.put_instruction('make tea', T0)
+    runner.cache.put_instruction('make tea')
     feed(runner, T0)
     tick = runner.tick(T0)
     assert tick.reason == 'unknown_instruction'
@@ -157,7 +157,7 @@ def test_resets_are_named_and_happen_before_the_step():
     runner.activate()
     feed(runner, T0)
     assert runner.tick(T0).resets == ('activation',)
-    runner.cache.put_instruction('push', T0)
+    runner.cache.put_instruction('push')
     runner.reset('requested')
     feed(runner, T0 + 50 * MS)
     assert runner.tick(T0 + 50 * MS).resets == ('requested', 'instruction')

@@ -45,7 +45,7 @@ class Wiring:
         elif topic == self.pose:
             cache.put_pose(message, now_ns)
         else:
-            cache.put_instruction(message.data, now_ns)
+            cache.put_instruction(message.data)
 
 
 def wire(bag: Bag, parameters: Parameters, spec: PolicySpec,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vla_pruner_ros.core.action_limits import motion_columns
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.replay.policy_over_bag import RunResult, StepRecord
 
@@ -61,7 +62,7 @@ def compare(run: RunResult, reference: RunResult, spec: PolicySpec) -> dict[str,
     before = {one.stamp_ns: one for one in reference.steps}
     pairs = [(one, before[one.stamp_ns]) for one in run.steps
              if one.stamp_ns in before and (one.stats.pruned or one.stats.reused)]
-    columns = [i for i in range(len(spec.action_names)) if i != spec.gripper_index]
+    columns = motion_columns(spec)
     differences: list[np.ndarray] = []
     sizes: list[np.ndarray] = []
     ends: list[float] = []

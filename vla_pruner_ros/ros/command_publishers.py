@@ -116,8 +116,6 @@ class Publishers:
         Raises:
             Exception: the first that kept an output from being told.
         """
-        if action == 'none':
-            return False
         self._gripper.stop(now_ns)
         told: list[str] = []
         with ExitStack() as calls:  # all are called, whatever the others raise, the last one first

@@ -21,13 +21,11 @@ from vla_pruner_ros.runtime.output_lines import OutputLine
 from vla_pruner_ros.runtime.plan_player import Sample
 
 SECOND = 10**9
-#: Kind of an output -> its message; goals of actions are made from a trajectory.
+#: Kind of an output on a topic -> its message.
 MESSAGES = {
-    'joint_trajectory': JointTrajectory, 'follow_joint_trajectory': JointTrajectory,
+    'joint_trajectory': JointTrajectory, 'gripper_trajectory': JointTrajectory,
     'forward_position': Float64MultiArray, 'forward_velocity': Float64MultiArray,
-    'ee_trajectory': MultiDOFJointTrajectory, 'twist': TwistStamped, 'pose': PoseStamped,
-    'gripper_trajectory': JointTrajectory, 'gripper_action': JointTrajectory,
-    'parallel_gripper_action': JointTrajectory}
+    'ee_trajectory': MultiDOFJointTrajectory, 'twist': TwistStamped, 'pose': PoseStamped}
 
 
 def time_message(stamp_ns: int) -> Time:

@@ -36,7 +36,6 @@ from vla_pruner_ros.runtime.silence_watchdog import Watchdog
 SECOND = 10**9
 HEARTBEAT = 1 / 30  # seconds
 IDLE_WAIT = 0.1  # seconds until an idle inference thread looks again whether inputs went stale
-PAUSE_AFTER_ERROR = 0.05  # seconds; keeps a step that fails at once from spinning
 END_PATIENCE = 10.0  # seconds that a step under way may take when everything ends
 
 #: Reasons of a tick (what stands before a colon) after which the robot is stopped at once.
@@ -286,7 +285,6 @@ class Session:
                 if not self._failing:
                     self._safe_action()
                     self._failing = True
-        threading.Event().wait(PAUSE_AFTER_ERROR)
 
     def stop_for(self, reason: str) -> None:
         """Something outside the control step failed: stop the robot, go on (any thread)."""
@@ -346,7 +344,7 @@ class Session:
             self._epoch += 1  # an answer under way belongs to another time
             self.watchdog.arm(news.now_ns)
             if self.node.get_clock().ros_time_is_active:
-                self.runner.motion.halt()  # a simulation began again: nobody knows where
+                self.runner.motion.clear()  # a simulation began again: nobody knows where
             else:
                 self.runner.motion.shift(news.jump_ns)  # the robot is where it was
             self._end_motion()
@@ -364,7 +362,7 @@ class Session:
         """Stop, and end the velocities also where the safe action is to do nothing."""
         self._safe_action()
         if self.live.snapshot.watchdog_action == 'none':
-            self.runner.motion.halt()
+            self.runner.motion.clear()
 
     def _switch_dry_run(self, parameters: Parameters) -> None:
         """Between dry run and earnest nothing is carried over: the robot did only one of them."""
@@ -375,7 +373,7 @@ class Session:
             self.publishers.finish()
         else:
             self.publishers.forget()
-        self.runner.motion.halt()
+        self.runner.motion.clear()
         self._dry_run = parameters.dry_run
 
     def _tighten(self, now: int, parameters: Parameters) -> None:

@@ -46,17 +46,15 @@ class RobotStop:
         if action == 'none':
             return
         proposal = self._plan(now_ns)
-        targets = [True] if parameters.dry_run else [False]
-        if self.driving and parameters.dry_run:
-            targets = [False, True]
+        targets = [False, True] if self.driving and parameters.dry_run else [parameters.dry_run]
         try:
             sent = self._publishers.stop(action, now_ns, proposal, targets)
         except BaseException:
-            motion.halt()  # what was planned is over, whoever heard of it
+            motion.clear()  # what was planned is over, whoever heard of it
             raise
         self.driving = False
         if proposal is None or parameters.lock_step:  # in lock step nothing is timed by the plan
-            motion.halt()
+            motion.clear()
         else:
             motion.commit(proposal)  # the next chunk goes on from where it is held
         if not sent or (proposal is None and action == 'hold'):

@@ -86,4 +86,4 @@ class Inputs:
         self._cache.put_pose(message, self._now())
 
     def _on_instruction(self, message: String) -> None:
-        self._cache.put_instruction(message.data, self._now())
+        self._cache.put_instruction(message.data)

@@ -72,11 +72,6 @@ class CameraPairing:
             return 'no_new_frame'
         return ''
 
-    def apart(self, skew_ns: int) -> bool:
-        """Whether the newest frames are too far apart to be one moment."""
-        stamps = self.stamps
-        return max(stamps) - min(stamps) > skew_ns
-
     def discard(self, role: str, message: Any) -> None:
         """Forget a frame that was used or cannot be; a newer one may have come meanwhile."""
         camera = self.cameras[role]
@@ -100,6 +95,5 @@ class CameraPairing:
     def counts(self) -> dict[str, dict[str, float]]:
         """Per camera: frames received, skipped, lost (estimate), expected Hz (0 = unknown)."""
         return {role: {'received': one.loss.received, 'skipped': one.skipped,
-                       'lost': one.loss.lost,
-                       'rate_hz': SECOND / one.loss.period_ns if one.loss.period_ns else 0.0}
-                for role, one in self.cameras.items()}
+                       'lost': one.loss.lost, 'rate_hz': SECOND / period if period else 0.0}
+                for role, one in self.cameras.items() for period in (one.loss.period_ns,)}

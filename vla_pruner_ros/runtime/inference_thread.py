@@ -20,14 +20,14 @@ class Worker:
     Args:
         name: of the thread.
         on_error: called on this thread with what a step raised; the loop goes on.
+
+    Attributes:
         wake: makes a blocking step return early.
     """
 
-    def __init__(self, name: str, on_error: Callable[[BaseException], None],
-                 wake: Callable[[], None] = lambda: None):
+    def __init__(self, name: str, on_error: Callable[[BaseException], None]):
         """Start the thread; it idles until it gets a job or a step."""
-        self.wake = wake
-        self.handler_failures = 0  # errors that could not even be told
+        self.wake: Callable[[], None] = lambda: None
         self._on_error = on_error
         self._condition = threading.Condition()
         self._jobs: list[tuple[Future[Any], Callable[[], Any]]] = []
@@ -60,10 +60,10 @@ class Worker:
             self._condition.notify()
         self.wake()
 
-    def close(self, timeout: float | None = None) -> bool:
-        """End the thread after the jobs and the step in progress; False: not within ``timeout``.
+    def close(self, timeout: float | None = None) -> None:
+        """End the thread after the jobs and the step in progress; wait for it up to ``timeout``.
 
-        It ends by itself when they return, later.
+        Later it ends by itself, when they return.
         """
         with self._condition:
             self._closed = True
@@ -71,16 +71,14 @@ class Worker:
             self._condition.notify()
         self.wake()
         self._thread.join(timeout)
-        return not self._thread.is_alive()
 
     def _failed(self, error: BaseException) -> None:
         """Tell about a failed step; whatever the teller does, the thread lives on."""
         try:
             self._on_error(error)
         except BaseException:
-            self.handler_failures += 1
             traceback.print_exc()
-            threading.Event().wait(PAUSE)
+        threading.Event().wait(PAUSE)
 
     def _loop(self) -> None:
         while True:

@@ -26,7 +26,7 @@ def share_directories() -> Iterator[Path]:
         if prefix:
             yield Path(prefix) / 'share' / PACKAGE
     yield Path(sys.prefix) / 'share' / PACKAGE
-    # pip install --user and --prefix: <prefix>/lib/pythonX.Y/site-packages/vla_pruner_ros/ros
+    # pip install --user and --prefix: <prefix>/lib/pythonX.Y/site-packages/vla_pruner_ros/runtime
     for parent in Path(__file__).resolve().parents:
         yield parent / 'share' / PACKAGE
 

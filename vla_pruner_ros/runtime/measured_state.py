@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-MIN_QUATERNION_NORM = 0.5  # a quaternion shorter than this is unset or garbage, not rounding
+from vla_pruner_ros.runtime.message_history import MIN_QUATERNION_NORM
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class MeasuredState:
         """Positions of joints in this order; None if one is unknown or older than ``age_ns``."""
         known = [self._joints.get(name) for name in names]
         found = [one for one in known if one is not None]
-        if len(found) < len(known) or not found or self.stale(names, now_ns, age_ns):
-            return None
         ages = tuple(max(now_ns - stamp, 0) for stamp, _ in found)
+        if len(found) < len(known) or not found or max(ages) > age_ns:
+            return None
         return Measured(np.array([value for _, value in found]), max(ages), ages)
 
     def stale(self, names: Sequence[str], now_ns: int, age_ns: int) -> list[str]:

@@ -12,6 +12,7 @@ Pose = tuple[tuple[float, float, float], tuple[float, float, float, float]]
 HISTORY = 256  # samples: half a second of a 500 Hz joint stream
 WINDOW = 64  # frame periods that the expected rate is taken from
 MIN_PERIODS = 8
+MIN_QUATERNION_NORM = 0.5  # a quaternion shorter than this is unset or garbage, not rounding
 
 
 def stamp_of(message: Any) -> int:

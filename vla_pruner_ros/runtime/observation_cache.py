@@ -73,7 +73,7 @@ class ObservationCache:
         self._last_stamp: int | None = None
         self._last_instruction = ''
         if parameters.instruction:
-            self.put_instruction(parameters.instruction, 0)
+            self.put_instruction(parameters.instruction)
 
     def update(self, parameters: Parameters) -> None:
         """Take live parameters; a changed ``instruction`` counts as one that arrived."""
@@ -81,7 +81,7 @@ class ObservationCache:
             changed = parameters.instruction != self._parameters.instruction
             self._intake.parameters = parameters
         if changed:
-            self.put_instruction(parameters.instruction, 0)
+            self.put_instruction(parameters.instruction)
 
     def clear(self) -> None:
         """Forget all messages but the instruction (activation)."""
@@ -112,13 +112,12 @@ class ObservationCache:
         with self._condition:
             self._intake.pose(message, received_ns)
 
-    def put_instruction(self, text: str, received_ns: int) -> None:
+    def put_instruction(self, text: str) -> None:
         """Replace the instruction; an unusable one stops the policy until a usable one comes.
 
         Going on with the old task after the operator asked for something else would be the less
         safe reading of a broken message.
         """
-        del received_ns  # instructions have no age
         text = ' '.join(text.split())
         refusal = ''
         if not text:
@@ -220,7 +219,7 @@ class ObservationCache:
         stamp_ns, skew = max(stamps), int(limits.max_skew * SECOND)
         if self._last_stamp is not None and stamp_ns < self._last_stamp + interval_ns:
             return ('not_due', *nothing)
-        if self._pairing.apart(skew):
+        if stamp_ns - min(stamps) > skew:
             return ('skew', *nothing)
         if not self._instruction:
             return (self._instruction_refusal, *nothing)

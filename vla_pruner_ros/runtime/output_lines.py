@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import re
 
+from vla_pruner_ros.core.action_limits import motion_columns
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import PolicySpec
@@ -134,7 +135,7 @@ def _read(text: str, parameters: Parameters, spec: PolicySpec) -> OutputLine:
         raise ConfigError(f"outputs has {text!r} without the name of the action; accepted: "
                           f"'{name}={kind}:/controller/action'")
     columns = _columns(text, kind, found['columns'], parameters, spec)
-    moving = [column for column in range(len(spec.action_names)) if column != spec.gripper_index]
+    moving = motion_columns(spec)
     names = _column_names(parameters, spec)
     return OutputLine(
         name, kind, found['topic'] or f'~/{name}', columns,
@@ -153,8 +154,7 @@ def _column_names(parameters: Parameters, spec: PolicySpec) -> list[str]:
     """Published name of every column of an action."""
     names = list(joint_command_names(spec, parameters)
                  if spec.action_kind == 'joint_position' else
-                 [one for column, one in enumerate(spec.action_names)
-                  if column != spec.gripper_index])
+                 [spec.action_names[column] for column in motion_columns(spec)])
     if spec.gripper_index is not None:
         names.insert(spec.gripper_index, parameters.gripper_joint)
     return names

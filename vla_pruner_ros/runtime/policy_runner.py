@@ -163,7 +163,7 @@ class PolicyRunner:
             self.commands.reset()
             self.motion.forget_gripper()
         if 'clock_jump' in resets:
-            self.motion.halt()
+            self.motion.clear()
             self.delays.restart()
         try:
             return self._answer(take.observation, resets, clock or (lambda: now_ns))
@@ -211,7 +211,7 @@ class PolicyRunner:
         self.motion.update(parameters)
         assert tick.observation is not None  # there was a proposal
         try:
-            return self._planned(replace(tick, command=None, proposal=None), now_ns)
+            return self._planned(tick, now_ns)
         except Exception as error:
             return self._failed(error, tick.observation, tick.resets)
 

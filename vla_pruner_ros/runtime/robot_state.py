@@ -12,10 +12,8 @@ import numpy as np
 
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.runtime.input_mapping import StateSource
-from vla_pruner_ros.runtime.message_history import History, Pose
+from vla_pruner_ros.runtime.message_history import History, MIN_QUATERNION_NORM, Pose
 from vla_pruner_ros.runtime.pose_fields import pose_field
-
-MIN_QUATERNION_NORM = 0.5  # a quaternion shorter than this is unset or garbage, not rounding
 
 
 class StateStreams:

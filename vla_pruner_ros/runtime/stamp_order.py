@@ -97,9 +97,10 @@ class Arrivals:
         if now_ns <= 0:  # use_sim_time, and no /clock yet
             return False
         before, self._clocks[clock] = self._clocks.get(clock, now_ns), now_ns
+        if now_ns >= before - JUMP_BACK:
+            return False
         newest = [self._orders[one].newest for one in self._watched if one in self._orders]
-        return now_ns < before - JUMP_BACK and any(
-            one is not None and one > now_ns + JUMP_BACK for one in newest)
+        return any(one is not None and one > now_ns + JUMP_BACK for one in newest)
 
     def put(self, streams: Sequence[str], stamp_ns: int, received_ns: int, lock_step: bool,
             offer: Callable[[], None]) -> tuple[list[str], str]:
@@ -119,11 +120,11 @@ class Arrivals:
         found = {one: self._judge(one, stamp_ns, received_ns) for one in streams}
         fresh = [one for one in streams if found[one] == NEW]
         told = [found[one] for one in streams if one in self._watched]
+        senders = tuple(streams)
+        self._late.pop(senders, None)
         if BACK not in told and LATE not in told:
-            self._late.pop(tuple(streams), None)
             return fresh, NEW
-        self._late.pop(tuple(streams), None)
-        self._late[tuple(streams)] = _Late(stamp_ns, offer)
+        self._late[senders] = _Late(stamp_ns, offer)
         if len(self._late) > MOST_KEPT:
             del self._late[next(iter(self._late))]
         jumped = BACK in told or (lock_step and all(

@@ -120,7 +120,7 @@ class ActionSender:
         trouble = self._bad
         if not self._client.server_is_ready():
             trouble = 'no_server'
-        elif any(time.monotonic() - since > PATIENCE for since, _ in self._open.copy().values()):
+        elif self._late():
             trouble = 'no_answer'
         return {'action': self.line.target, 'trouble': trouble,
                 **{name: self.counts[name] for name in (
@@ -133,11 +133,15 @@ class ActionSender:
         self._client.destroy()
         self._node.destroy_lifecycle_publisher(self._dry)
 
+    def _late(self) -> list[int]:
+        """Numbers of the goals that were not answered in time."""
+        now = time.monotonic()
+        return [number for number, (since, _) in self._open.copy().items()
+                if now - since > PATIENCE]
+
     def _overdue(self) -> bool:
         """Give up goals that nobody answered; whether there were any."""
-        now = time.monotonic()
-        late = [number for number, (since, _) in self._open.copy().items()
-                if now - since > PATIENCE]
+        late = self._late()
         for number in late:
             found = self._open.pop(number, None)
             if found is not None:

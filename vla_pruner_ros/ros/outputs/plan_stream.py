@@ -101,14 +101,16 @@ class PlanStream:
         return not self._player.stopping or self._player.rested
 
     def _say(self, sample: Sample, now: int) -> None:
-        out = [(sender, self._message(sender, sample, now)) for sender in self._senders]
+        gripper = self._gripper.at(sample.time_ns)
+        out = [(sender, self._message(sender, sample, gripper, now)) for sender in self._senders]
         for sender, message in out:
             if message is not None:
                 sender.send(message, self._dry_run)
 
-    def _message(self, sender: TopicSender | ActionSender, sample: Sample, now: int) -> Any:
+    def _message(self, sender: TopicSender | ActionSender, sample: Sample, gripper: float | None,
+                 now: int) -> Any:
         line = sender.line
-        message = encode_sample(line, sample, self._gripper.at(sample.time_ns), now, self._frame)
+        message = encode_sample(line, sample, gripper, now, self._frame)
         if message is None or not isinstance(sender, ActionSender):
             return message
         wanted, told = message.points[0].positions[0], self._told.get(line.name)

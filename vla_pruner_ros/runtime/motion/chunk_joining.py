@@ -97,9 +97,9 @@ class Ensemble:
     def _place(self, time_ns: int) -> np.ndarray:
         weights = [self._weight(index, time_ns) for index in range(len(self.entries))]
         total = sum(weights)
-        if total <= 0.0:
-            return self.entries[-1].path.at(time_ns)[0]
         anchor = self.entries[-1].path.at(time_ns)[0]
+        if total <= 0.0:
+            return anchor
         mean = np.zeros(self.space.size)
         for weight, entry in zip(weights, self.entries):
             if weight:

@@ -54,7 +54,6 @@ from vla_pruner_ros.runtime.motion.robot_commands import (
 from vla_pruner_ros.runtime.motion.sent_motion import SentMotion, Start
 from vla_pruner_ros.runtime.motion.timed_path import TimedPath
 from vla_pruner_ros.runtime.motion.velocity_stream import VelocityStream
-from vla_pruner_ros.runtime.rotations import IDENTITY
 
 SECOND = 10**9
 FINEST = SECOND // 40  # between sent points, where rows are further apart
@@ -95,6 +94,7 @@ class MotionQueue:
         self._chunks: list[Entry] = []
         self._version = 0  # counts what makes a proposal worthless
         self._kept = limits_of(parameters)  # by the motion under way
+        self._names = joint_command_names(spec, parameters)
         self.update(parameters)
 
     def update(self, parameters: Parameters) -> None:
@@ -103,7 +103,6 @@ class MotionQueue:
             self._parameters = parameters
             self._limits = MotionLimits.of(parameters, self.spec, self.space.size)
             self._sent.update(parameters)
-            self._names = joint_command_names(self.spec, parameters)
 
     def clear(self, now_ns: int | None = None) -> None:
         """Forget everything, but not that the robot is still braking at ``now_ns``."""
@@ -111,13 +110,6 @@ class MotionQueue:
             self._version += 1
             if now_ns is None or not self._sent.brakes(now_ns):
                 self._sent.clear()
-            self._chunks.clear()
-
-    def halt(self, now_ns: int | None = None) -> None:
-        """Nothing is under way: it stopped at ``now_ns``, or nobody knows where it is (None)."""
-        with self._lock:
-            self._version += 1
-            self._sent.freeze(now_ns)
             self._chunks.clear()
 
     def shift(self, span_ns: int) -> None:
@@ -212,11 +204,9 @@ class MotionQueue:
         """The proposal was sent."""
         with self._lock:
             self._version += 1
+            self._sent.put(proposal.path, None if proposal.stops else proposal.coverage_ns)
             if proposal.stops:
-                self._sent.halt(proposal.path)
                 self._chunks.clear()
-            else:
-                self._sent.put(proposal.path, proposal.coverage_ns)
             self._kept = proposal.limits
             self.limited.update(proposal.counts)
             self.restarts += proposal.from_measured
@@ -250,9 +240,7 @@ class MotionQueue:
             first = self._observed(observation, begin)
         times = begin + self._row_ns * np.arange(len(rows) + 1, dtype=np.int64)
         if isinstance(self.space, PoseSpace):
-            if first is None:
-                first = np.array([0.0, 0.0, 0.0, *IDENTITY])
-            poses = integrate(moving, (tuple(first[:3]), tuple(first[3:])))
+            poses = integrate(moving, None if first is None else (first[:3], first[3:]))
             return TimedPath.through(self.space, times, poses, slope), begin
         if first is None:
             return TimedPath.through(self.space, times[1:], moving), begin
@@ -338,6 +326,7 @@ class MotionQueue:
         with self._lock:
             sent, covered = self._sent.path, self._sent.coverage_ns
             if sent is None or self._sent.halted or self._sent.over(now_ns):
+                self._kept = limits_of(self._parameters)  # nothing under way keeps other ones
                 return None
             start = self._sent.start(now_ns, measured)
             proposal = None if start.astray else self._build(sent, sent, start, now_ns, measured)

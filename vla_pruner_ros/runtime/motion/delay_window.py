@@ -16,10 +16,10 @@ SKIPPED = 1  # answers after a start
 class DelayWindow:
     """Delays of the last answers; written by the inference thread, read by any."""
 
-    def __init__(self, window: int = WINDOW):
-        """Remember ``window`` answers."""
+    def __init__(self) -> None:
+        """Start without answers."""
         self._lock = threading.Lock()
-        self._delays: deque[int] = deque(maxlen=window)
+        self._delays: deque[int] = deque(maxlen=WINDOW)
         self._skip = SKIPPED
         self._expected = 0
 

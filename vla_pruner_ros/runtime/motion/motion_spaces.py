@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vla_pruner_ros.core.action_limits import motion_columns
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.runtime.rotations import conjugate, multiply, quaternion, rotation_vector
 
@@ -64,4 +65,4 @@ def space_of(spec: PolicySpec) -> Space:
     """The space that a policy's actions move in."""
     if spec.action_kind == 'ee_delta':
         return PoseSpace()
-    return JointSpace(len(spec.action_names) - (spec.gripper_index is not None))
+    return JointSpace(len(motion_columns(spec)))

@@ -5,15 +5,17 @@ Knows units, integration and time; does not know ROS messages.  A command's rows
 strictly increasing times; action row i of a chunk moves from ``stamp + i * dt`` to
 ``stamp + (i + 1) * dt``, so its target is a point at the later time.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from vla_pruner_ros.core.action_limits import motion_columns
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.core.types import ActionChunk, Observation, PolicySpec
 from vla_pruner_ros.runtime.gripper_decision import GripperDecision
-from vla_pruner_ros.runtime.rotations import multiply, quaternion
+from vla_pruner_ros.runtime.rotations import IDENTITY, multiply, quaternion
 
 SECOND = 10**9
 
@@ -71,8 +73,7 @@ def joint_command_names(spec: PolicySpec, parameters: Parameters) -> tuple[str, 
     Raises:
         ConfigError: ``joint_names`` does not fit the policy.
     """
-    moving = tuple(name for column, name in enumerate(spec.action_names)
-                   if column != spec.gripper_index)
+    moving = tuple(spec.action_names[column] for column in motion_columns(spec))
     names = parameters.joint_names or moving
     if spec.action_kind == 'joint_position' and len(names) != len(moving):
         raise ConfigError(f'joint_names has {len(names)} names {list(names)}; the policy '
@@ -95,8 +96,7 @@ class CommandBuilder:
         self.spec = spec
         self._parameters = parameters
         self._gripper = GripperDecision(spec)
-        self._columns = [column for column in range(len(spec.action_names))
-                         if column != spec.gripper_index]
+        self._columns = motion_columns(spec)
         self._names = joint_command_names(spec, parameters)
 
     def update(self, parameters: Parameters) -> None:
@@ -126,7 +126,8 @@ class CommandBuilder:
         return EndEffectorCommand(poses, times, gripper, stamp, observation.pose is not None)
 
 
-def integrate(deltas: np.ndarray, pose: tuple[tuple[float, ...], tuple[float, ...]] | None
+def integrate(deltas: np.ndarray,
+              pose: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray] | None
               ) -> np.ndarray:
     """Poses (H + 1, 7) from end-effector deltas (H, 3 or 6) in the base frame.
 
@@ -134,12 +135,12 @@ def integrate(deltas: np.ndarray, pose: tuple[tuple[float, ...], tuple[float, ..
     one control step this equals roll, pitch, yaw to second order.  Without a pose, start at the
     origin.
     """
-    position, turn = pose if pose is not None else ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+    position, turn = pose if pose is not None else ((0.0, 0.0, 0.0), IDENTITY)
     poses = np.empty((len(deltas) + 1, 7))
     poses[0] = np.concatenate([position, turn])
     poses[1:, :3] = poses[0, :3] + np.cumsum(deltas[:, :3], axis=0)
     for row, delta in enumerate(deltas):
-        step = quaternion(delta[3:6]) if len(delta) >= 6 else np.array([0.0, 0.0, 0.0, 1.0])
+        step = quaternion(delta[3:6]) if len(delta) >= 6 else np.array(IDENTITY)
         after = multiply(step, poses[row, 3:])
         poses[row + 1, 3:] = after / np.linalg.norm(after)
     return poses

@@ -47,14 +47,12 @@ class SentMotion:
     Streams read it while others write: what they read is one reference.
 
     Attributes:
-        coverage_ns: until when rows of the policy have been sent.
-        halted: ``path`` brings the robot to rest; no chunk is under way.
+        coverage_ns: until when rows of the policy have been sent; None: no chunk is under way.
     """
 
     def __init__(self, space: Space):
         self._space = space
         self.coverage_ns: int | None = None
-        self.halted = False
         self._past: tuple[TimedPath, ...] = ()  # the motion under way is the last one
         self._tolerance = np.zeros(space.size)
 
@@ -73,27 +71,19 @@ class SentMotion:
         else:
             self._tolerance = np.full(size, given[0]) if len(given) == 1 else np.array(given)
 
-    def put(self, path: TimedPath, coverage_ns: int) -> None:
-        """A motion was sent."""
-        self._past = (*self._past[1 - REMEMBERED:], path)
-        self.coverage_ns, self.halted = coverage_ns, False
+    @property
+    def halted(self) -> bool:
+        """Whether ``path`` brings the robot to rest, and no chunk is under way."""
+        return bool(self._past) and self.coverage_ns is None
 
-    def halt(self, path: TimedPath) -> None:
-        """A motion was sent that brings the robot to rest."""
+    def put(self, path: TimedPath, coverage_ns: int | None) -> None:
+        """A motion was sent; without a coverage it brings the robot to rest."""
         self._past = (*self._past[1 - REMEMBERED:], path)
-        self.coverage_ns, self.halted = None, True
-
-    def freeze(self, now_ns: int | None) -> None:
-        """The robot was stopped at once; None: forget everything."""
-        if now_ns is None or self.path is None:
-            self.clear()
-        else:
-            point = self.path.at(now_ns)[0]
-            self.halt(TimedPath.through(self._space, np.array([now_ns]), point[None]))
+        self.coverage_ns = coverage_ns
 
     def clear(self) -> None:
         """Forget everything."""
-        self._past, self.coverage_ns, self.halted = (), None, False
+        self._past, self.coverage_ns = (), None
 
     def shift(self, span_ns: int) -> None:
         """The clock was set by ``span_ns``: the robot goes on as if nothing had happened."""

@@ -6,6 +6,7 @@ of the two neighbouring slopes (Catmull-Rom), which keeps a straight line straig
 ring.
 """
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -58,6 +59,11 @@ class TimedPath:
     def end_ns(self) -> int:
         """Time of the last point."""
         return int(self.times_ns[-1])
+
+    @cached_property
+    def fastest(self) -> np.ndarray:
+        """Largest speed at the points (D,)."""
+        return np.asarray(np.abs(self.velocities).max(axis=0))
 
     def at(self, time_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """Point and velocity (D,) at a time; at rest before the first and after the last point."""

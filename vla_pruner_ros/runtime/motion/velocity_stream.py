@@ -43,7 +43,7 @@ class VelocityStream:
         there, _ = path.at(now_ns + period_ns)
         speed = self._space.minus(there, here) * (SECOND / period_ns)
         # Rotations one after the other add up to a little more than their parts.
-        most = np.maximum(limits.velocity, np.abs(path.velocities).max(axis=0))
+        most = np.maximum(limits.velocity, path.fastest)
         speed = np.clip(speed, -most, most)
         return self._boxed(speed, now_ns, period_ns, measured, limits)
 
