@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_pruner_ros.demo.demo_report import Row
-from vla_pruner_ros.runtime.headless_pyplot import pyplot
-from vla_pruner_ros.runtime.output_files import written_aside
+from vla_pruner_ros.runtime.headless_pyplot import pyplot, save
 
 COLUMNS = 6  # frames per film strip
 WIDE, WIDE_COLUMNS = 1.5, 5  # pictures of several cameras: width over height from here on, frames
@@ -52,9 +51,7 @@ def film_strip(path: Path, task: str, instruction: str,
             axis.set_title(f'{seconds:.1f} s', fontsize=8, pad=2)
     views = f'{" | ".join(cameras)}; ' if len(cameras) > 1 else ''
     figure.suptitle(f'{task}: "{instruction}"   ({views}dropped tokens are grey)', fontsize=11)
-    with written_aside(path) as aside:
-        figure.savefig(aside, dpi=110)
-    plt.close(figure)
+    save(figure, path)
 
 
 def summary(path: Path, lines: Sequence[Row]) -> None:
@@ -91,6 +88,4 @@ def summary(path: Path, lines: Sequence[Row]) -> None:
     right.invert_yaxis()
     right.set_xlabel('median milliseconds per model run')
     right.legend(fontsize=8, ncols=4, loc='lower center', bbox_to_anchor=(0.5, 1.0))
-    with written_aside(path) as aside:
-        figure.savefig(aside, dpi=110)
-    plt.close(figure)
+    save(figure, path)

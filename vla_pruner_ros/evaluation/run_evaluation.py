@@ -27,7 +27,7 @@ from vla_pruner_ros.evaluation.report import evaluation_report as reports
 from vla_pruner_ros.evaluation.report.evaluation_summary import PolicyRun, Results, summarize
 from vla_pruner_ros.evaluation.running import episode_scheduler as runner
 from vla_pruner_ros.evaluation.running.episode_journal import Journal
-from vla_pruner_ros.evaluation.running.process_pools import Inline, MOST_JOBS, Pool, Processes
+from vla_pruner_ros.evaluation.running.process_pools import check_jobs, local_pool, Pool
 from vla_pruner_ros.evaluation.running.time_estimate import Meter
 from vla_pruner_ros.runtime.headless_pyplot import pyplot
 from vla_pruner_ros.runtime.output_files import check_folder
@@ -48,8 +48,7 @@ def run_evaluation(options: argparse.Namespace) -> int:
         ConfigError: an argument or the journal cannot be used; no episode was run.
         OutputError: an episode or the report cannot be written; what is in the journal stays.
     """
-    if not 1 <= options.jobs <= MOST_JOBS:
-        raise ConfigError(f'--jobs is {options.jobs}; accepted: 1 to {MOST_JOBS}')
+    check_jobs(options.jobs)
     if options.out is None:
         options.out = OUT_SWEEP if options.sweep_reuse else OUT
     parameters = load_parameters(options.config, options.set, BASE)
@@ -120,7 +119,7 @@ def make_pool(plan: Plan, options: argparse.Namespace, jobs: int) -> Pool:
     if options.ray is not None:
         from vla_pruner_ros.evaluation.running.ray_pool import RayActors
         return RayActors(options.ray, count, setup)
-    return Inline(setup) if count == 1 else Processes(count, setup)
+    return local_pool(count, setup)
 
 
 def report_on(work: Work, journals: Sequence[Journal], options: argparse.Namespace) -> None:

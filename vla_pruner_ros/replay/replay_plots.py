@@ -8,8 +8,7 @@ import numpy as np
 
 from vla_pruner_ros.core.types import PolicySpec
 from vla_pruner_ros.replay.policy_over_bag import RunResult
-from vla_pruner_ros.runtime.headless_pyplot import pyplot
-from vla_pruner_ros.runtime.output_files import written_aside
+from vla_pruner_ros.runtime.headless_pyplot import pyplot, save
 
 STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
 MOST_LINES = 7
@@ -35,7 +34,7 @@ def plot_actions(runs: Sequence[RunResult], spec: PolicySpec, path: Path) -> Pat
     axes[0, 0].set_title(f'First action of every chunk ({spec.name})')
     axes[0, 0].legend(fontsize=7, ncol=3)
     axes[-1, 0].set_xlabel('bag time, s')
-    return _save(plt, figure, path)
+    return _save(figure, path)
 
 
 def plot_deviation(rows: Sequence[dict[str, Any]], spec: PolicySpec, path: Path) -> Path:
@@ -65,7 +64,7 @@ def plot_deviation(rows: Sequence[dict[str, Any]], spec: PolicySpec, path: Path)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
     left.set_ylim(bottom=0)
-    return _save(plt, figure, path)
+    return _save(figure, path)
 
 
 def plot_stages(rows: Sequence[dict[str, Any]], path: Path) -> Path:
@@ -83,7 +82,7 @@ def plot_stages(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     axis.invert_yaxis()
     axis.set_xlabel('median ms per model run')
     axis.legend(fontsize=8, ncol=len(STAGES), loc='lower right', bbox_to_anchor=(1, 1))
-    return _save(plt, figure, path)
+    return _save(figure, path)
 
 
 def plot_all(runs: Sequence[RunResult], rows: Sequence[dict[str, Any]], spec: PolicySpec,
@@ -101,9 +100,6 @@ def _number(value: Any) -> float:
     return float('nan') if value is None else float(value)
 
 
-def _save(plt: Any, figure: Any, path: Path) -> Path:
+def _save(figure: Any, path: Path) -> Path:
     figure.tight_layout()
-    with written_aside(path) as aside:
-        figure.savefig(aside, dpi=110)
-    plt.close(figure)
-    return path
+    return save(figure, path)

@@ -67,6 +67,12 @@ class Simulation(Environment):
         check_cameras(self._policy, self._cameras, task, robot.cameras)
         robot.reset(seed)
 
+    @property
+    def robot(self) -> Robot:
+        """The robot of the episode under way."""
+        robot: Robot = self._robot
+        return robot
+
     def observe(self) -> Observation:
         """Render the cameras and read the sensors."""
         seen = self._robot.observe()

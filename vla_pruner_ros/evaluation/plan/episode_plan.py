@@ -6,6 +6,7 @@ complete pairs.  ``conditions`` are what an episode's outcome depends on besides
 plans with the same conditions can share a journal, so a run can be extended by more seeds, tasks
 or methods without repeating anything.
 """
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 import dataclasses
 from dataclasses import dataclass, field
@@ -59,8 +60,36 @@ class Job:
         return f'{self.task} {self.seed} {self.variant.label}'
 
 
+class Planned(ABC):
+    """Episodes that are to run under some conditions."""
+
+    @abstractmethod
+    def units(self) -> list[list[Any]]:
+        """Jobs, grouped by what is compared; each has a ``name``."""
+
+    @abstractmethod
+    def conditions(self) -> dict[str, Any]:
+        """What outcomes depend on besides the jobs (JSON types)."""
+
+    def jobs(self) -> list[Any]:
+        """All jobs in the order of ``units``."""
+        return [job for unit in self.units() for job in unit]
+
+    @property
+    def digest(self) -> str:
+        """Of the conditions (16 hexadecimal digits)."""
+        text = json.dumps(self.conditions(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def in_group(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Conditions as ``group.name`` -> value (JSON types)."""
+    return {f'{group}.{name}': list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()}
+
+
 @dataclass(frozen=True)
-class Plan:
+class Plan(Planned):
     """Everything that an evaluation runs.
 
     Attributes:
@@ -93,10 +122,6 @@ class Plan:
                  if task in self.only.get(variant.label, self.tasks)]
                 for seed in self.seeds for task in self.tasks]
 
-    def jobs(self) -> list[Job]:
-        """All jobs in the order of ``units``."""
-        return [job for unit in self.units() for job in unit]
-
     def conditions(self) -> dict[str, Any]:
         """What outcomes depend on besides task, seed and variant (JSON types)."""
         values = {one.name: getattr(self.parameters, one.name) for one in table()
@@ -104,15 +129,9 @@ class Plan:
         return {'format': FORMAT, 'environment': self.environment,
                 'checkpoint': self.checkpoint_digest, 'tokens_per_image': self.tokens_per_image,
                 'warm_up': self.warm_up,
-                **{f'versions.{name}': text for name, text in self.versions.items()},
-                **{f'parameters.{name}': list(value) if isinstance(value, tuple) else value
-                   for name, value in values.items() if name not in NO_OUTCOME}}
-
-    @property
-    def digest(self) -> str:
-        """Of the conditions (16 hexadecimal digits)."""
-        text = json.dumps(self.conditions(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+                **in_group('versions', self.versions),
+                **in_group('parameters', {name: value for name, value in values.items()
+                                          if name not in NO_OUTCOME})}
 
     def describe(self) -> dict[str, Any]:
         """What is run, for reports (JSON types)."""

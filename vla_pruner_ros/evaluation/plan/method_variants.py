@@ -80,14 +80,22 @@ def parse_method(text: str, base: Parameters) -> Variant:
         if not equals or name not in CHANGEABLE:
             raise ConfigError(f'method {text!r} has {change!r}; accepted: NAME=VALUE with one of '
                               f'{", ".join(CHANGEABLE)}')
-        # Through the table, so that 1 and 1.0 give one label.
-        checked = base.changed({name: _value(base, name, value)})
-        settings.append((name, getattr(checked, name)))
+        settings.append((name, checked_value(base, name, value)))
     return Variant(pruner, 0, tuple(sorted(settings)), reuse)
 
 
-def _value(base: Parameters, name: str, text: str) -> Any:
-    return text if isinstance(getattr(base, name), str) else yaml.safe_load(text)
+def checked_value(base: Parameters, name: str, text: str) -> Any:
+    """The value that ``text`` gives a parameter: through the table, so 1 and 1.0 give one label.
+
+    Raises:
+        ConfigError: there is no such parameter, or the value is not YAML or refused.
+    """
+    kept = isinstance(getattr(base, name, None), str)
+    try:
+        value = text if kept else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f'{name}={text}: the value is not YAML: {error}') from error
+    return getattr(base.changed({name: value}), name)
 
 
 def parse_budget(text: str, tokens: int) -> int:

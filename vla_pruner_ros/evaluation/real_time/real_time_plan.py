@@ -6,15 +6,12 @@ complete pairs.
 """
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-import hashlib
-import json
 from typing import Any
-
-import yaml
 
 from vla_pruner_ros.core.errors import ConfigError
 from vla_pruner_ros.core.parameter_declarations import Parameters
 from vla_pruner_ros.evaluation.plan import episode_plan
+from vla_pruner_ros.evaluation.plan.method_variants import checked_value
 from vla_pruner_ros.evaluation.real_time.model_delays import Delay
 
 #: Raised whenever a change of this package changes what an episode does or what a row holds.
@@ -82,7 +79,7 @@ class RealTimeJob:
 
 
 @dataclass(frozen=True)
-class RealTimePlan:
+class RealTimePlan(episode_plan.Planned):
     """Everything that a run evaluates.
 
     Attributes:
@@ -108,25 +105,15 @@ class RealTimePlan:
         return [[RealTimeJob(task, seed, one) for one in self.settings]
                 for seed in self.seeds for task in self.tasks]
 
-    def jobs(self) -> list[RealTimeJob]:
-        """All jobs in the order of ``units``."""
-        return [job for unit in self.units() for job in unit]
-
     def conditions(self) -> dict[str, Any]:
         """What outcomes depend on besides task, seed and setting (JSON types)."""
         base = asdict(self.parameters)
         own = ('checkpoint', 'token_budget', 'reuse', 'lock_step', 'chunk_join', 'seed', 'threads')
         return {'real_time_format': FORMAT, 'checkpoint': self.checkpoint_digest,
                 'camera_hz': self.camera_hz,
-                **{f'versions.{name}': text for name, text in self.versions.items()},
-                **{f'parameters.{name}': list(value) if isinstance(value, tuple) else value
-                   for name, value in base.items() if name not in own}}
-
-    @property
-    def digest(self) -> str:
-        """Of the conditions (16 hexadecimal digits)."""
-        text = json.dumps(self.conditions(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+                **episode_plan.in_group('versions', self.versions),
+                **episode_plan.in_group('parameters', {name: value for name, value in base.items()
+                                                       if name not in own})}
 
 
 def parse_way(text: str, base: Parameters) -> tuple[str, tuple[tuple[str, Any], ...]]:
@@ -141,7 +128,5 @@ def parse_way(text: str, base: Parameters) -> tuple[str, tuple[tuple[str, Any], 
     found: list[tuple[str, Any]] = []
     for change in changes:
         name, _, value = change.partition('=')
-        kept = isinstance(getattr(base, name, None), str)
-        checked = base.changed({name: value if kept else yaml.safe_load(value)})
-        found.append((name, getattr(checked, name)))  # through the table: 1 and 1.0 are one label
+        found.append((name, checked_value(base, name, value)))
     return way, tuple(sorted(found))

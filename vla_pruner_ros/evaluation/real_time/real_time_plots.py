@@ -11,7 +11,7 @@ from vla_pruner_ros.evaluation.real_time.motion_row import FINER
 from vla_pruner_ros.evaluation.real_time.real_time_plan import LOCK_STEP
 from vla_pruner_ros.evaluation.running.hand_paths import unpack
 from vla_pruner_ros.robots.controlled_robot import CYCLE_NS
-from vla_pruner_ros.runtime.headless_pyplot import pyplot
+from vla_pruner_ros.runtime.headless_pyplot import pyplot, save
 
 MOST = 4  # settings in one picture
 AXES = 'xyz'
@@ -67,6 +67,4 @@ def _plot(task: str, rows: Sequence[dict[str, Any]], path: Path) -> Path:
     axes[0, 0].legend(fontsize=7)
     figure.suptitle(f'{task}, seed {rows[0]["seed"]}', fontsize=9)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return save(figure, path)

@@ -7,7 +7,14 @@ from typing import Any
 
 from vla_pruner_ros.evaluation.real_time.real_time_plan import LOCK_STEP
 from vla_pruner_ros.evaluation.real_time.real_time_plots import plot_curves
-from vla_pruner_ros.evaluation.report.text_tables import difference, number, percent, table
+from vla_pruner_ros.evaluation.report.text_tables import (
+    difference,
+    number,
+    percent,
+    table,
+    unfinished,
+)
+from vla_pruner_ros.runtime.output_files import write_text
 
 READING = (
     'All settings ran the same seeds and waited for the same times. Steps are those of the '
@@ -24,24 +31,21 @@ def write(summary: dict[str, Any], rows: Mapping[str, dict[str, Any]], folder: P
 
     Raises:
         MissingDependencyError: pictures need matplotlib.
+        OutputError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     plots = plot_curves(rows.values(), folder) if pictures else []
     data, text = folder / 'real_time.json', folder / 'real_time.md'
-    data.write_text(json.dumps({'tool': 'vla-pruner real-time', **summary}, indent=1,
-                               allow_nan=False) + '\n', encoding='utf-8')
-    text.write_text(markdown(summary, [path.name for path in plots]), encoding='utf-8')
+    write_text(data, json.dumps({'tool': 'vla-pruner real-time', **summary}, indent=1,
+                                allow_nan=False) + '\n')
+    write_text(text, markdown(summary, [path.name for path in plots]))
     return [data, text, *plots]
 
 
 def markdown(summary: dict[str, Any], plots: list[str]) -> str:
     """The report for people."""
-    episodes = summary['episodes']
-    unfinished = '' if episodes['finished'] == episodes['planned'] else (
-        f' **Unfinished: {episodes["finished"]} of {episodes["planned"]} episodes.**')
     parts = ['# Real time', '', f'Tasks: {", ".join(summary["tasks"])}; seeds '
              f'{summary["seeds"][0]} to {summary["seeds"][1]}; cameras at '
-             f'{summary["camera_hz"]:g} Hz.{unfinished}', '', READING, '',
+             f'{summary["camera_hz"]:g} Hz.{unfinished(summary["episodes"])}', '', READING, '',
              '## Motion', '', *motion_table(summary), '', '## Success', '',
              *success_table(summary)]
     for name in plots:

@@ -9,6 +9,7 @@ import numpy as np
 from vla_pruner_ros.evaluation.real_time.real_time_plan import (
     LOCK_STEP,
     NAIVE,
+    RealTimeJob,
     RealTimePlan,
     Setting,
 )
@@ -29,7 +30,7 @@ def summarize(plan: RealTimePlan, rows: Mapping[str, Row]) -> dict[str, Any]:
 
 
 def _of(plan: RealTimePlan, rows: Mapping[str, Row], setting: Setting) -> list[Row]:
-    names = [f'{task} {seed} {setting.label}' for seed in plan.seeds for task in plan.tasks]
+    names = [RealTimeJob(task, seed, setting).name for seed in plan.seeds for task in plan.tasks]
     return [rows[name] for name in names if name in rows]
 
 

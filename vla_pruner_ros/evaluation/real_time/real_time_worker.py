@@ -25,12 +25,9 @@ from vla_pruner_ros.evaluation.real_time.real_time_plan import LOCK_STEP, NAIVE,
 from vla_pruner_ros.robots.camera_topics import camera_topics, MAX_SKEW
 from vla_pruner_ros.robots.controlled_robot import CYCLE_NS
 from vla_pruner_ros.robots.policy_parameters import real_time_parameters
-from vla_pruner_ros.robots.robot_for_task import make_robot
 from vla_pruner_ros.robots.robot_interface import Robot
 from vla_pruner_ros.runtime.motion.robot_commands import CommandBuilder
 from vla_pruner_ros.runtime.policy_runner import PolicyRunner
-
-MOST_ROBOTS = 10
 
 
 @dataclass(frozen=True)
@@ -89,26 +86,24 @@ class RealTimeWorker:
         from vla_pruner_ros.backends import load_backend
         self._setup = setup
         backend = load_backend(setup.parameters)
-        if backend.spec.action_kind != 'ee_delta':
-            raise ConfigError(f'policy {backend.spec.name!r} gives {backend.spec.action_kind} '
-                              'actions; the simulated robots accept ee_delta')
+        self._simulation = Simulation(backend.spec)
         self._backend = DelayedBackend(backend)
         cameras = [one.role for one in backend.spec.cameras]
         self._parameters = setup.parameters.changed({
             'gripper_open': 1.0, 'gripper_closed': 0.0, 'camera_topics': camera_topics(cameras),
             **({'max_skew': MAX_SKEW} if len(cameras) > 1 else {})})
-        self._robots: dict[str, Robot] = {}
         PolicyEngine(self._backend, self._parameters).warm_up()
 
     def run(self, job: RealTimeJob) -> dict[str, Any]:
         """Run one episode; the answer is a row of the journal."""
-        robot = self._robot(job)
+        self._simulation.start(job.task, job.seed)
+        robot = self._simulation.robot
         self._backend.reset()
         parameters = job.setting.apply(self._parameters.changed(
             {'seed': job.seed, 'instruction': robot.instruction,
              **real_time_parameters(job.task)}))
         if job.setting.way == LOCK_STEP:
-            return lock_step_row(job, robot, self._lock_step(job, robot, parameters))
+            return lock_step_row(job, robot, self._lock_step(parameters))
         draws = DelayDraws(job.setting.delay, job.seed)
         if job.setting.way == NAIVE:
             return self._naive(job, robot, parameters, draws)
@@ -155,12 +150,10 @@ class RealTimeWorker:
             world.advance(CYCLE_NS)
         return steps
 
-    def _lock_step(self, job: RealTimeJob, robot: Robot,
-                   parameters: Parameters) -> list[StepStats]:
+    def _lock_step(self, parameters: Parameters) -> list[StepStats]:
         """The same episode with a world that waits."""
         self._backend.wait = lambda: None
-        environment = Simulation(self._backend.spec, make=lambda *_: robot)
-        environment.start(job.task, job.seed)
+        environment = self._simulation
         engine = PolicyEngine(self._backend, parameters)
         builder = CommandBuilder(self._backend.spec, parameters)
         steps: list[StepStats] = []
@@ -175,19 +168,7 @@ class RealTimeWorker:
                     break
         return steps
 
-    def _robot(self, job: RealTimeJob) -> Robot:
-        """The robot of a task, its episode begun; they are kept, because building one is slow."""
-        robot = self._robots.pop(job.task, None)
-        if robot is None:
-            robot = make_robot(job.task, job.seed, self._backend.spec.cameras[0].height)
-        self._robots[job.task] = robot
-        while len(self._robots) > MOST_ROBOTS:
-            self._robots.pop(next(iter(self._robots))).close()
-        robot.reset(job.seed)
-        return robot
-
     def close(self) -> None:
         """Free simulators and policy."""
-        while self._robots:
-            self._robots.popitem()[1].close()
+        self._simulation.close()
         self._backend.close()

@@ -28,7 +28,7 @@ from vla_pruner_ros.evaluation.real_time.real_time_plan import (
 from vla_pruner_ros.evaluation.real_time.real_time_summary import summarize
 from vla_pruner_ros.evaluation.running import episode_scheduler as scheduler
 from vla_pruner_ros.evaluation.running.episode_journal import Journal
-from vla_pruner_ros.evaluation.running.process_pools import Inline, MOST_JOBS, Pool, Processes
+from vla_pruner_ros.evaluation.running.process_pools import check_jobs, local_pool, Pool
 from vla_pruner_ros.evaluation.running.time_estimate import Meter
 from vla_pruner_ros.robots.controlled_robot import check_controller
 from vla_pruner_ros.robots.tasks import get_task
@@ -48,8 +48,7 @@ def run_real_time(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: an argument or the journal cannot be used; no episode was run.
     """
-    if not 1 <= options.jobs <= MOST_JOBS:
-        raise ConfigError(f'--jobs is {options.jobs}; accepted: 1 to {MOST_JOBS}')
+    check_jobs(options.jobs)
     if not 1.0 <= options.camera_hz <= 250.0:
         raise ConfigError(f'--camera-hz is {options.camera_hz:g}; accepted: 1 to 250')
     plan = make_plan(options)
@@ -136,4 +135,4 @@ def _pool(plan: RealTimePlan, options: argparse.Namespace, jobs: int) -> Pool:
     from vla_pruner_ros.evaluation.real_time.real_time_worker import RealTimeSetup
     setup = RealTimeSetup(plan.parameters, plan.camera_hz, plan.seeds[0])
     count = min(options.jobs, jobs)
-    return Inline(setup, WORKER) if count == 1 else Processes(count, setup, WORKER)
+    return local_pool(count, setup, WORKER)

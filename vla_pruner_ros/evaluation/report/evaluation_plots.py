@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from vla_pruner_ros.evaluation.plan.method_variants import UNPRUNED
-from vla_pruner_ros.runtime.headless_pyplot import pyplot
-from vla_pruner_ros.runtime.output_files import written_aside
+from vla_pruner_ros.runtime.headless_pyplot import pyplot, save
 
 MARKERS = 'sD^vPX*'  # of methods that ran at a single budget, which get no line
 STAGES = ('preprocess', 'vision', 'decoder', 'head')  # ``select`` is part of ``decoder``
@@ -75,7 +74,7 @@ def plot_success(variants: Sequence[Variant], path: Path) -> Path:
     axis.set_title('all tasks' + several, fontsize=10)
     axis.set_ylabel('success rate')
     axis.legend(fontsize=7)
-    return _save(plt, figure, path)
+    return _save(figure, path)
 
 
 def plot_tasks(variants: Sequence[Variant], tasks: Sequence[str], path: Path) -> Path:
@@ -99,7 +98,7 @@ def plot_tasks(variants: Sequence[Variant], tasks: Sequence[str], path: Path) ->
     across = 2 * columns
     figure.legend(handles, labels, fontsize=7, ncol=across, loc='lower center')
     # Room below for the legend, which would hide points in any panel: inches.
-    return _save(plt, figure, path, 0.2 + 0.17 * -(-len(labels) // across))
+    return _save(figure, path, 0.2 + 0.17 * -(-len(labels) // across))
 
 
 def _success_panel(axis: Any, variants: Sequence[Variant],
@@ -154,7 +153,7 @@ def plot_deviation(variants: Sequence[Variant], path: Path) -> Path:
     axis.set_ylabel('mm from the unpruned path, median episode')
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7)
-    return _save(plt, figure, path)
+    return _save(figure, path)
 
 
 def plot_cost(variants: Sequence[Variant], path: Path) -> Path:
@@ -179,12 +178,9 @@ def plot_cost(variants: Sequence[Variant], path: Path) -> Path:
     reuse.set_xlim(0, 100)
     reuse.set_xlabel('% of calls reused')
     times.legend(fontsize=7, ncol=4, loc='lower left', bbox_to_anchor=(0, 1))
-    return _save(plt, figure, path)
+    return _save(figure, path)
 
 
-def _save(plt: Any, figure: Any, path: Path, below: float = 0.0) -> Path:
+def _save(figure: Any, path: Path, below: float = 0.0) -> Path:
     figure.tight_layout(rect=(0.0, below / figure.get_figheight(), 1.0, 1.0))
-    with written_aside(path) as aside:
-        figure.savefig(aside, dpi=110)
-    plt.close(figure)
-    return path
+    return save(figure, path)

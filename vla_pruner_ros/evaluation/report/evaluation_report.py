@@ -18,6 +18,7 @@ from vla_pruner_ros.evaluation.report.text_tables import (
     rate,
     share,
     table,
+    unfinished,
 )
 from vla_pruner_ros.runtime import terminal_tables
 from vla_pruner_ros.runtime.output_files import write_text
@@ -51,9 +52,7 @@ def write(report: dict[str, Any], folder: Path, pictures: bool = True) -> list[P
 
 def markdown(report: dict[str, Any]) -> str:
     """The report for people."""
-    plan, episodes = report['plan'], report['episodes']
-    unfinished = '' if episodes['finished'] == episodes['planned'] else (
-        f' **Unfinished: {episodes["finished"]} of {episodes["planned"]} episodes.**')
+    plan = report['plan']
     several = len(report['policies']) > 1
     of = f' x {len(report["policies"])} policies' if several else ''
     digest = '' if several else f', plan `{plan["digest"]}`'
@@ -62,7 +61,8 @@ def markdown(report: dict[str, Any]) -> str:
         f'{len(plan["tasks"])} task(s) x {plan["episodes_per_task"]} seeds (from '
         f'{plan["first_seed"]}) x {len(plan["variants"])} variants{of} in '
         f'`{plan["environment"]}`, lock step{digest}. Warm-up: '
-        f'{WARM_UPS[plan["conditions"]["warm_up"]]}.{unfinished}', '', READING, '',
+        f'{WARM_UPS[plan["conditions"]["warm_up"]]}.{unfinished(report["episodes"])}', '',
+        READING, '',
         *([READING_SEVERAL, ''] if several else ()),
         '## Success', '', *success_table(report), '', *restricted(report), *policies(report),
         '## Against the unpruned policy', '', *against_table(report), '',

@@ -49,3 +49,9 @@ def number(value: float | None, digits: int) -> str:
 def millimetres(value: float | None) -> str:
     """Metres -> millimetres."""
     return '-' if value is None else f'{1e3 * value:.1f}'
+
+
+def unfinished(episodes: dict[str, Any]) -> str:
+    """What to add to a heading while episodes are missing."""
+    return '' if episodes['finished'] == episodes['planned'] else (
+        f' **Unfinished: {episodes["finished"]} of {episodes["planned"]} episodes.**')

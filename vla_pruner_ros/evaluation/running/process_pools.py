@@ -167,3 +167,18 @@ def restore(kind: str, message: str, where: str) -> VlaPrunerError:
         found = BackendError(f'{kind} in a worker: {message} (--debug shows where)')
     found.__cause__ = RuntimeError(where)
     return found
+
+
+def check_jobs(count: int) -> None:
+    """Refuse a number of processes that makes no sense.
+
+    Raises:
+        ConfigError: names what is accepted.
+    """
+    if not 1 <= count <= MOST_JOBS:
+        raise ConfigError(f'--jobs is {count}; accepted: 1 to {MOST_JOBS}')
+
+
+def local_pool(count: int, setup: Any, worker: str = WORKER) -> Pool:
+    """Lanes on this machine; a single one needs no process of its own."""
+    return Inline(setup, worker) if count == 1 else Processes(count, setup, worker)

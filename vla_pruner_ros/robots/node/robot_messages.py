@@ -14,8 +14,9 @@ from std_msgs.msg import String
 from vla_pruner_ros.core.errors import MissingDependencyError
 from vla_pruner_ros.core.install_hints import how_to_install
 from vla_pruner_ros.robots.camera_topics import image_topic
+from vla_pruner_ros.robots.controlled_robot import BASE_FRAME
+from vla_pruner_ros.ros.message_encoding import image, pose_stamped, time_message
 
-BASE_FRAME = 'base'
 GRIPPER = 'gripper'
 JPEG_QUALITY = 95
 # Offered reliable, so that readers of both kinds match; only the newest few are kept.
@@ -83,46 +84,31 @@ class SensorPublishers:
         """Whether somebody subscribed to the instruction since it was last published."""
         return bool(self._instruction.get_subscription_count() > self._listeners)
 
-    def publish(self, observation: Any, quaternion: np.ndarray, stamp: Any) -> None:
-        """Publish one observation (sim ``RobotObservation``), every message with ``stamp``.
+    def publish(self, observation: Any, quaternion: np.ndarray, stamp_ns: int) -> None:
+        """Publish one observation (sim ``RobotObservation``), every message with ``stamp_ns``.
 
         Args:
             observation: images, joints, hand position and gripper opening.
             quaternion: of the hand, x y z w.
-            stamp: builtin_interfaces/Time.
+            stamp_ns: of all messages.
         """
         joints = JointState(name=[*observation.joint_names, GRIPPER],
                             position=[*(float(one) for one in observation.joint_positions),
                                       float(observation.gripper_opening)])
-        joints.header.stamp = stamp
+        joints.header.stamp = time_message(stamp_ns)
         joints.header.frame_id = BASE_FRAME
-        pose = PoseStamped()
-        pose.header = joints.header
-        place, turn = pose.pose.position, pose.pose.orientation
-        place.x, place.y, place.z = (float(one) for one in observation.ee_position)
-        turn.x, turn.y, turn.z, turn.w = (float(one) for one in quaternion)
         # State first: whoever gets the image can already have what belongs to it.
         self._joints.publish(joints)
-        self._pose.publish(pose)
+        self._pose.publish(pose_stamped([*observation.ee_position, *quaternion], stamp_ns,
+                                        BASE_FRAME))
         for camera, (raw, compressed) in self._images.items():
             rgb = observation.images[camera]
-            raw.publish(self._raw(rgb, camera, stamp))
+            raw.publish(image(rgb, stamp_ns, camera))
             if compressed.get_subscription_count():
-                self._publish_compressed(compressed, rgb, camera, stamp)
-
-    def _raw(self, rgb: np.ndarray, camera: str, stamp: Any) -> Image:
-        height, width = rgb.shape[:2]
-        message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
-        message.header.stamp = stamp
-        message.header.frame_id = camera
-        # An ndarray or a list here would be checked element by element.
-        data = array.array('B')
-        data.frombytes(rgb.tobytes())
-        message.data = data
-        return message
+                self._publish_compressed(compressed, rgb, camera, stamp_ns)
 
     def _publish_compressed(self, publisher: Any, rgb: np.ndarray, camera: str,
-                            stamp: Any) -> None:
+                            stamp_ns: int) -> None:
         try:
             message = CompressedImage(format='rgb8; jpeg compressed bgr8')
             message.data = array.array('B', jpeg(rgb))
@@ -131,6 +117,6 @@ class SensorPublishers:
                 self._warned = True
                 self._node.get_logger().error(str(error))
             return
-        message.header.stamp = stamp
+        message.header.stamp = time_message(stamp_ns)
         message.header.frame_id = camera
         publisher.publish(message)

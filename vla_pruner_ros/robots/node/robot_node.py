@@ -37,7 +37,6 @@ from vla_pruner_ros.robots.node import robot_parameters as sim_parameters
 from vla_pruner_ros.robots.node.real_time_drive import RealTimeDrive
 from vla_pruner_ros.robots.node.robot_messages import LATCHED, SensorPublishers
 from vla_pruner_ros.robots.tasks import CONTROL_DT, get_task
-from vla_pruner_ros.ros.message_encoding import time_message
 from vla_pruner_ros.ros.ros_process import ros_process
 
 STEP_NS = round(CONTROL_DT * chunks.SECOND)
@@ -200,7 +199,7 @@ class SimNode(Node):
             self.get_logger().warning(
                 'nobody answers the observation: is the policy active, and its lock_step true?')
             self._stamp_ns = max(self._stamp_ns + 1, int(self.get_clock().now().nanoseconds))
-        self._sensors.publish(*self._observation, time_message(self._stamp_ns))
+        self._sensors.publish(*self._observation, self._stamp_ns)
 
     def _observe(self, stamp: int) -> None:
         if self._observation is None:
@@ -208,7 +207,7 @@ class SimNode(Node):
         self._observation = self.world.observe()
         self._stamp_ns = stamp
         self._silent_s, self._resends = 0.0, 0
-        self._sensors.publish(*self._observation, time_message(stamp))
+        self._sensors.publish(*self._observation, stamp)
 
     # ---- chunks
 

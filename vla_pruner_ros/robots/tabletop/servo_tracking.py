@@ -18,7 +18,8 @@ MAX_LEAD = 0.045  # metres per axis that the target may be ahead of the hand
 #: Metres and radians that the hand may be off while all is well.
 TOLERANCE = (0.05, 0.05, 0.05, 0.2, 0.2, 0.2)
 _LITTLE = 1e-3  # seconds over which joint speeds are differences
-_LAGS = 2.0 / np.array([SERVO_RATE] * 5 + [FINGER_RATE] * 2)
+#: Seconds by which the servos lag a moving target.
+LAGS = 2.0 / np.array([SERVO_RATE] * 5 + [FINGER_RATE] * 2)
 
 
 class ServoTracking:
@@ -62,4 +63,4 @@ class ServoTracking:
 
     def command(self, ahead: float) -> np.ndarray:
         """Servo commands (7,), ``ahead`` seconds (negative) before the target's time."""
-        return self._servos + self._speeds * (_LAGS + ahead)
+        return self._servos + self._speeds * (LAGS + ahead)

@@ -31,13 +31,16 @@ from vla_pruner_ros.robots.robot_interface import (
 from vla_pruner_ros.robots.tabletop import arm_kinematics as arm
 from vla_pruner_ros.robots.tabletop.episode_placements import draw_episode, slide_position
 from vla_pruner_ros.robots.tabletop.scene_mjcf import (
-    FINGER_RATE,
     scene_xml,
-    SERVO_RATE,
     SLOTS,
     TIMESTEP,
 )
-from vla_pruner_ros.robots.tabletop.servo_tracking import FINGER_STEP, MAX_LEAD, ServoTracking
+from vla_pruner_ros.robots.tabletop.servo_tracking import (
+    FINGER_STEP,
+    LAGS,
+    MAX_LEAD,
+    ServoTracking,
+)
 from vla_pruner_ros.robots.tabletop.success_rules import HELD_DISTANCE, HELD_OPENING, Judge
 from vla_pruner_ros.robots.tabletop.tabletop_cameras import CAMERAS, Cameras
 from vla_pruner_ros.robots.tabletop.tabletop_expert import expert_action
@@ -196,9 +199,7 @@ class TabletopRobot:
 
     def _move(self, start: np.ndarray, end: np.ndarray) -> None:
         speed = (end - start) / CONTROL_DT
-        # A critically damped servo lags a moving target by twice its time constant; adding the
-        # speed times that lag to the command removes it.
-        lead = speed * (2.0 / np.array([SERVO_RATE] * 5 + [FINGER_RATE] * 2))
+        lead = speed * LAGS
         for piece in range(1, SLICES + 1):
             self.data.ctrl[:] = start + (end - start) * (piece / SLICES) + lead
             self._slide_objects(self.step_count + piece / SLICES)
